@@ -1,0 +1,63 @@
+//! What the benchmarks share: processor time, memory, the load of the rest of the machine.
+
+use serde::Serialize;
+
+/// Clock ticks per second in `/proc`: 100 on every Linux that there is.
+const TICKS_PER_SECOND: f64 = 100.0;
+/// Bytes per page in `/proc/self/statm`.
+const PAGE_BYTES: f64 = 4096.0;
+
+/// Processor seconds that this process has used, all threads together (without children).
+#[must_use]
+pub fn processor_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: f64 =
+        after_name.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<f64>().ok()).sum();
+    ticks / TICKS_PER_SECOND
+}
+
+/// Processor seconds that the whole machine has spent on anything.
+#[must_use]
+pub fn machine_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let fields: Vec<f64> = stat
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .skip(1)
+        .filter_map(|t| t.parse().ok())
+        .collect();
+    let idle: f64 = fields.iter().skip(3).take(2).sum();
+    (fields.iter().take(8).sum::<f64>() - idle) / TICKS_PER_SECOND
+}
+
+/// Resident memory of this process, in MB.
+#[must_use]
+pub fn resident_mb() -> f64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm.split_whitespace().nth(1).and_then(|p| p.parse::<f64>().ok()).unwrap_or(0.0) * PAGE_BYTES / 1e6
+}
+
+/// The middle of some figures, and how far they spread.
+#[derive(Clone, Debug, Serialize)]
+pub struct Spread {
+    /// The least.
+    pub least: f64,
+    /// The median.
+    pub median: f64,
+    /// The most.
+    pub most: f64,
+}
+
+impl Spread {
+    /// Of at least one figure.
+    #[must_use]
+    pub fn of(figures: impl IntoIterator<Item = f64>) -> Self {
+        let mut sorted: Vec<f64> = figures.into_iter().collect();
+        sorted.sort_by(f64::total_cmp);
+        let at = |i: usize| sorted.get(i).copied().unwrap_or(f64::NAN);
+        Self { least: at(0), median: at(sorted.len() / 2), most: at(sorted.len().saturating_sub(1)) }
+    }
+}

@@ -1,0 +1,45 @@
+//! Benchmarks, one subcommand each; every one prints a JSON object, as kept under `runs/`.
+//!
+//! `cargo run --release -p jellybean-benches -- bare-loop | idle | memory | cuts | frame-path`
+
+#![allow(clippy::print_stdout, reason = "results go to standard output")]
+
+mod bare_loop;
+mod cuts;
+mod frame_path;
+mod idle;
+mod memory;
+
+use std::process::ExitCode;
+
+use jellybean_operators::fetch::{Cache, Environment, onnxruntime_library, silent};
+use jellybean_operators::model::runtime;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let argument = |i: usize| arguments.get(i).map(String::as_str);
+    let number = |i: usize, default: u64| argument(i).and_then(|a| a.parse().ok()).unwrap_or(default);
+    let outcome = load_runtime().and_then(|()| match argument(0) {
+        Some("bare-loop") => bare_loop::run(argument(1).unwrap_or("w4"), number(2, 5)),
+        Some("idle") => idle::run(number(1, 20)),
+        Some("memory") => memory::run(number(1, 100_000)),
+        Some("cuts") => cuts::run(number(1, 200), number(2, 1)),
+        Some("frame-path") => frame_path::run(argument(1), argument(2)),
+        _ => {
+            println!("bare-loop [VARIANT PAIRS] | idle [SECONDS] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT]");
+            Ok(())
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn load_runtime() -> jellybean::Result<()> {
+    let cache = Cache::new(Environment::of_process())?;
+    runtime::load(&onnxruntime_library(&cache, None, &runtime::probe, &silent)?)
+}

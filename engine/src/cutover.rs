@@ -1,0 +1,283 @@
+//! The cut-over: the protocol by which one generation follows another.
+//!
+//! prepare (every node builds its part) -> propose(E) (every source promises not to pass E, or says
+//! where it stands) -> decide(E) (effective at E: epochs below it belong to the old generation, the
+//! rest to the new one) -> drain (the old one empties). Stopping is a cut-over to nothing, with flush.
+//!
+//! This is the decision alone: a state and a function, without clock, thread or channel.
+//! Invariants: at most two generations live; a generation is aborted only before it is decided; a
+//! newer wish replaces a waiting one.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind};
+use crate::id::{Epoch, GenerationId};
+use crate::message::{FromNode, ToNode, Word};
+use crate::plan::Plan;
+
+/// A cut lies ahead of where the sources were when they answered by two ticks, so that they need not
+/// wait for the decision.
+const AHEAD_MS: u64 = 20;
+
+/// Something the controller learns.
+pub(crate) enum Event {
+    /// Somebody wants another plan; the wish has a number.
+    Apply(Wish),
+    /// Somebody wants the run to end.
+    Stop,
+    /// A wish takes too long to prepare.
+    GiveUp(u64),
+    /// A node said something.
+    Heard(FromNode),
+}
+
+/// A plan that somebody wants to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) id: u64,
+    pub(crate) plan: Arc<Plan>,
+}
+
+/// Something the controller is to do.
+pub(crate) enum Action {
+    /// Tell every node.
+    TellAll(ToNode),
+    /// Put the sinks of a generation on the books, before any of them can be passed.
+    OpenSinks { generation: GenerationId, cut: Epoch },
+    /// A wish has come true, or not.
+    Fulfilled { wish: u64, outcome: Result<Cut, Error> },
+    /// Nothing is left of the run.
+    Finished,
+}
+
+/// Where a change took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The generation that began.
+    pub generation: GenerationId,
+    /// Its first epoch.
+    pub epoch: Epoch,
+}
+
+/// The state of the controller.
+pub(crate) struct CutOver {
+    nodes: BTreeSet<String>,
+    last: GenerationId,
+    running: Option<GenerationId>,
+    drained: BTreeSet<(GenerationId, String)>,
+    phase: Phase,
+    queued: Option<Wish>,
+    stop: bool,
+    round: u32,
+}
+
+enum Phase {
+    Steady,
+    Preparing { wish: Wish, to: GenerationId, missing: BTreeSet<String>, reached: Vec<(Epoch, u64)> },
+    Proposing { goal: Goal, cut: Epoch, missing: BTreeSet<String>, late: Option<Epoch> },
+    Draining { wish: u64, from: GenerationId, cut: Cut },
+    Ending,
+    Over,
+}
+
+/// What a cut leads to.
+#[derive(Clone)]
+enum Goal {
+    Generation(Wish, GenerationId),
+    Nothing,
+}
+
+impl CutOver {
+    pub(crate) fn new(nodes: BTreeSet<String>, term: u32) -> Self {
+        Self {
+            nodes,
+            last: GenerationId { term, n: 0 },
+            running: None,
+            drained: BTreeSet::new(),
+            phase: Phase::Steady,
+            queued: None,
+            stop: false,
+            round: 0,
+        }
+    }
+
+    /// Takes an event in; returns what is to be done, in order.
+    pub(crate) fn step(&mut self, event: Event, now_ms: u64) -> Vec<Action> {
+        let mut actions = VecDeque::new();
+        match event {
+            Event::Apply(wish) => self.wish(wish, &mut actions),
+            Event::Stop => self.stop = true,
+            Event::GiveUp(id) => self.give_up(id, &mut actions),
+            Event::Heard(FromNode { node, word }) => self.heard(node, word, now_ms, &mut actions),
+        }
+        self.advance(&mut actions);
+        actions.into()
+    }
+
+    fn wish(&mut self, wish: Wish, actions: &mut VecDeque<Action>) {
+        if self.stop || matches!(self.phase, Phase::Ending | Phase::Over) {
+            return refuse(&wish, "the run is ending", actions);
+        }
+        if let Some(older) = self.queued.replace(wish) {
+            refuse(&older, "a newer plan took its place", actions);
+        }
+    }
+
+    fn give_up(&mut self, id: u64, actions: &mut VecDeque<Action>) {
+        if let Phase::Preparing { wish, .. } = &self.phase
+            && wish.id == id
+        {
+            let error = Error::new(ErrorKind::Timeout, "a node took too long to prepare the plan");
+            self.abort(error, actions);
+        }
+    }
+
+    fn heard(&mut self, node: String, word: Word, now_ms: u64, actions: &mut VecDeque<Action>) {
+        match (word, &mut self.phase) {
+            (Word::Ready { generation, reached: at }, Phase::Preparing { to, missing, reached, .. })
+                if generation == *to =>
+            {
+                missing.remove(&node);
+                reached.push((at, now_ms));
+                if missing.is_empty() {
+                    let ahead = |(at, when): &(Epoch, u64)| at + now_ms.saturating_sub(*when) + AHEAD_MS;
+                    let cut = reached.iter().map(ahead).max().unwrap_or(0);
+                    self.prepared(cut, actions);
+                }
+            }
+            (Word::Refused { generation, error }, Phase::Preparing { to, .. }) if generation == *to => {
+                self.abort(error.at(format!("node \"{node}\"")), actions);
+            }
+            (Word::Accepted { round }, Phase::Proposing { missing, .. }) if round == self.round => {
+                missing.remove(&node);
+                self.counted(actions);
+            }
+            (Word::Late { round, reached }, Phase::Proposing { missing, late, .. })
+                if round == self.round =>
+            {
+                missing.remove(&node);
+                *late = (*late).max(Some(reached));
+                self.counted(actions);
+            }
+            (Word::Drained { generation }, _) => _ = self.drained.insert((generation, node)),
+            // What belongs to a round or a change that is over.
+            _ => {}
+        }
+    }
+
+    /// Every node is ready.
+    fn prepared(&mut self, cut: Epoch, actions: &mut VecDeque<Action>) {
+        let Phase::Preparing { wish, to, .. } = std::mem::replace(&mut self.phase, Phase::Steady) else {
+            return;
+        };
+        if self.running.is_none() {
+            // Nothing runs yet, so there is nobody to ask.
+            return self.decide(wish, to, 0, actions);
+        }
+        self.propose(Goal::Generation(wish, to), cut, actions);
+    }
+
+    fn propose(&mut self, goal: Goal, cut: Epoch, actions: &mut VecDeque<Action>) {
+        self.round += 1;
+        actions.push_back(Action::TellAll(ToNode::Propose { round: self.round, cut }));
+        self.phase = Phase::Proposing { goal, cut, missing: self.nodes.clone(), late: None };
+    }
+
+    /// A node has answered a proposal.
+    fn counted(&mut self, actions: &mut VecDeque<Action>) {
+        let Phase::Proposing { goal, cut, missing, late } = &self.phase else { return };
+        if !missing.is_empty() {
+            return;
+        }
+        let (goal, cut) = (goal.clone(), *cut);
+        match (late, goal) {
+            // Those who were late wait where they are, so the next proposal finds everybody before it.
+            (Some(reached), goal) => self.propose(goal, cut.max(*reached), actions),
+            (None, Goal::Generation(wish, to)) => self.decide(wish, to, cut, actions),
+            (None, Goal::Nothing) => {
+                actions.push_back(Action::TellAll(ToNode::Stop { cut }));
+                self.phase = Phase::Ending;
+            }
+        }
+    }
+
+    fn decide(&mut self, wish: Wish, generation: GenerationId, cut: Epoch, actions: &mut VecDeque<Action>) {
+        actions.push_back(Action::OpenSinks { generation, cut });
+        actions.push_back(Action::TellAll(ToNode::Decide { generation, cut }));
+        let cut = Cut { generation, epoch: cut };
+        self.phase = match self.running.replace(generation) {
+            Some(from) => Phase::Draining { wish: wish.id, from, cut },
+            None => {
+                actions.push_back(Action::Fulfilled { wish: wish.id, outcome: Ok(cut) });
+                Phase::Steady
+            }
+        };
+    }
+
+    fn abort(&mut self, error: Error, actions: &mut VecDeque<Action>) {
+        let Phase::Preparing { wish, to, .. } = std::mem::replace(&mut self.phase, Phase::Steady) else {
+            return;
+        };
+        actions.push_back(Action::TellAll(ToNode::Abort { generation: to }));
+        actions.push_back(Action::Fulfilled { wish: wish.id, outcome: Err(error) });
+        if self.running.is_none() {
+            self.phase = Phase::Over;
+            actions.push_back(Action::Finished);
+        }
+    }
+
+    /// Goes on as far as it can without hearing more.
+    fn advance(&mut self, actions: &mut VecDeque<Action>) {
+        if let Phase::Draining { wish, from, cut } = &self.phase
+            && self.is_drained(*from)
+        {
+            actions.push_back(Action::Fulfilled { wish: *wish, outcome: Ok(*cut) });
+            let from = *from;
+            self.drained.retain(|(generation, _)| *generation != from);
+            self.phase = Phase::Steady;
+        }
+        let through = self.running.is_some_and(|generation| self.is_drained(generation));
+        if through && matches!(self.phase, Phase::Steady | Phase::Ending) {
+            self.phase = Phase::Over;
+            actions.push_back(Action::Finished);
+        }
+        match self.phase {
+            Phase::Over => {
+                if let Some(wish) = self.queued.take() {
+                    refuse(&wish, "the run has ended", actions);
+                }
+            }
+            Phase::Steady if self.stop && self.running.is_some() => {
+                self.stop = false;
+                if let Some(wish) = self.queued.take() {
+                    refuse(&wish, "the run is ending", actions);
+                }
+                // A pause does not matter any more: everybody stays where it is.
+                self.propose(Goal::Nothing, 0, actions);
+            }
+            Phase::Steady => {
+                if let Some(wish) = self.queued.take() {
+                    self.prepare(wish, actions);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn prepare(&mut self, wish: Wish, actions: &mut VecDeque<Action>) {
+        self.last.n += 1;
+        let (to, plan) = (self.last, wish.plan.clone());
+        actions.push_back(Action::TellAll(ToNode::Prepare { generation: to, previous: self.running, plan }));
+        self.phase = Phase::Preparing { wish, to, missing: self.nodes.clone(), reached: Vec::new() };
+    }
+
+    fn is_drained(&self, generation: GenerationId) -> bool {
+        self.nodes.iter().all(|node| self.drained.contains(&(generation, node.clone())))
+    }
+}
+
+fn refuse(wish: &Wish, why: &str, actions: &mut VecDeque<Action>) {
+    let error = Error::new(ErrorKind::Unavailable, format!("the plan was not applied: {why}"));
+    actions.push_back(Action::Fulfilled { wish: wish.id, outcome: Err(error) });
+}

@@ -1,0 +1,104 @@
+//! A generation: the running dataflow of one plan.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use timely::dataflow::ProbeHandle;
+use timely::scheduling::Activator;
+
+use crate::id::{Epoch, GenerationId, StageId};
+use crate::local::Local;
+use crate::plan::Plan;
+
+/// What the operators of one generation on one node share.
+pub(crate) struct Generation {
+    pub(crate) id: GenerationId,
+    pub(crate) plan: Arc<Plan>,
+    /// The generation whose state this one takes over.
+    pub(crate) previous: Option<GenerationId>,
+    pub(crate) local: Rc<Local>,
+    /// What `prepare` opened for each stage: entries, pools.
+    pub(crate) opened: HashMap<StageId, Arc<dyn Any + Send + Sync>>,
+    from: Cell<Option<Epoch>>,
+    until: Cell<Option<Epoch>>,
+    waiting: RefCell<Vec<Activator>>,
+    by_stage: RefCell<HashMap<StageId, Activator>>,
+    /// The frontiers behind this node's sinks.
+    pub(crate) sinks: RefCell<Vec<Passed>>,
+}
+
+/// How far a sink has written.
+pub(crate) struct Passed {
+    pub(crate) sink: StageId,
+    pub(crate) probe: ProbeHandle<Epoch>,
+    /// What the ledger was told last.
+    pub(crate) told: Option<Epoch>,
+}
+
+impl Generation {
+    pub(crate) fn new(
+        id: GenerationId,
+        plan: Arc<Plan>,
+        previous: Option<GenerationId>,
+        local: Rc<Local>,
+        opened: HashMap<StageId, Arc<dyn Any + Send + Sync>>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            id,
+            plan,
+            previous,
+            local,
+            opened,
+            from: Cell::new(None),
+            until: Cell::new(None),
+            waiting: RefCell::default(),
+            by_stage: RefCell::default(),
+            sinks: RefCell::default(),
+        })
+    }
+
+    /// The first epoch of this generation, once that is decided.
+    pub(crate) fn from(&self) -> Option<Epoch> {
+        self.from.get()
+    }
+
+    /// The first epoch of the next generation, once that is decided. With it set, an empty frontier
+    /// means *freeze what is open*; without it, *flush*.
+    pub(crate) fn until(&self) -> Option<Epoch> {
+        self.until.get()
+    }
+
+    pub(crate) fn set_from(&self, epoch: Epoch) {
+        self.from.set(Some(epoch));
+        self.wake();
+    }
+
+    pub(crate) fn set_until(&self, epoch: Epoch) {
+        self.until.set(Some(epoch));
+        self.wake();
+    }
+
+    /// Registers an operator to be scheduled when `from` or `until` is set.
+    pub(crate) fn wake_with(&self, activator: Activator) {
+        self.waiting.borrow_mut().push(activator);
+    }
+
+    /// Registers the operator that waits for a stage's state.
+    pub(crate) fn wake_for_state(&self, stage: StageId, activator: Activator) {
+        self.by_stage.borrow_mut().insert(stage, activator);
+    }
+
+    /// Schedules the operator that waits for a stage's state.
+    pub(crate) fn state_arrived(&self, stage: StageId) {
+        if let Some(activator) = self.by_stage.borrow().get(&stage) {
+            activator.activate();
+        }
+    }
+
+    fn wake(&self) {
+        self.waiting.borrow().iter().for_each(Activator::activate);
+    }
+}

@@ -1,0 +1,326 @@
+//! The ledger: nothing is lost in silence.
+//!
+//! Two accounts close at every moment. Per edge: sent = received + dropped (by reason) + in flight,
+//! counted at both ends. Per source: admitted = completed + dropped (by reason) + in flight, where a
+//! frame is completed when the frontier of every sink has passed its epoch, and counted degraded as
+//! well if some of what came of it failed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::failure::{Failure, Reason};
+use crate::id::{Epoch, GenerationId, StageId};
+use crate::record::Place;
+
+/// Distinct reasons per account; what comes after is counted as `other`.
+const REASONS_MAX: usize = 32;
+
+/// Counts by reason, with one example each.
+#[derive(Default)]
+struct Dropped(BTreeMap<Reason, (u64, String)>);
+
+impl Dropped {
+    fn add(&mut self, failure: &Failure, n: u64) {
+        let known = self.0.contains_key(&failure.reason) || self.0.len() < REASONS_MAX;
+        let reason = if known { failure.reason.clone() } else { Reason::OTHER };
+        self.0.entry(reason).or_insert_with(|| (0, failure.message.clone())).0 += n;
+    }
+
+    fn counts(&self) -> BTreeMap<String, u64> {
+        self.0.iter().map(|(reason, (n, _))| (reason.to_string(), *n)).collect()
+    }
+
+    fn examples(&self) -> impl Iterator<Item = (String, String)> {
+        self.0.iter().map(|(reason, (_, message))| (reason.to_string(), message.clone()))
+    }
+}
+
+/// The counters of one edge, over all generations.
+pub(crate) struct Edge {
+    name: String,
+    sent: AtomicU64,
+    received: AtomicU64,
+    dropped: Mutex<Dropped>,
+}
+
+impl Edge {
+    pub(crate) fn sent(&self, n: usize) {
+        self.sent.fetch_add(n as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn received(&self, n: usize) {
+        self.received.fetch_add(n as u64, Ordering::Relaxed);
+    }
+}
+
+/// The account of one lane of a source.
+struct Lane {
+    name: String,
+    admitted: u64,
+    completed: u64,
+    degraded: u64,
+    dropped: Dropped,
+    fault: Option<String>,
+    open: VecDeque<Open>,
+}
+
+/// A frame on its way, in the order of its lane.
+struct Open {
+    epoch: Epoch,
+    number: u64,
+    admitted_us: u64,
+    degraded: bool,
+}
+
+/// The books of one run; shared by its nodes within a process.
+pub(crate) struct Ledger {
+    edges: BTreeMap<(StageId, usize), Arc<Edge>>,
+    lanes: Mutex<Vec<Lane>>,
+    sinks: Mutex<BTreeMap<(GenerationId, StageId), Epoch>>,
+    latency_us: Mutex<Histogram<u64>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The books are plain counters: a panic elsewhere cannot leave them half written.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Ledger {
+    /// Books for edges with these names, by the input that each leads into.
+    pub(crate) fn new(edges: impl Iterator<Item = ((StageId, usize), String)>) -> Arc<Self> {
+        let edge = |(input, name)| {
+            let (sent, received) = Default::default();
+            (input, Arc::new(Edge { name, sent, received, dropped: Mutex::default() }))
+        };
+        Arc::new(Self {
+            edges: edges.map(edge).collect(),
+            lanes: Mutex::default(),
+            sinks: Mutex::default(),
+            latency_us: Mutex::new(
+                Histogram::new_with_bounds(1, 3_600_000_000, 3)
+                    .expect("1 us to 1 h at 3 digits is a valid range"),
+            ),
+        })
+    }
+
+    /// The counters of the edge into input number `input` of a stage.
+    pub(crate) fn edge(&self, to: StageId, input: usize) -> Arc<Edge> {
+        self.edges[&(to, input)].clone()
+    }
+
+    /// Opens a lane's account; its index is the lane's number in the run.
+    pub(crate) fn open_lane(&self, name: String) -> u32 {
+        let mut lanes = lock(&self.lanes);
+        lanes.push(Lane {
+            name,
+            admitted: 0,
+            completed: 0,
+            degraded: 0,
+            dropped: Dropped::default(),
+            fault: None,
+            open: VecDeque::new(),
+        });
+        u32::try_from(lanes.len() - 1).expect("fewer than 2^32 lanes")
+    }
+
+    /// A frame came in.
+    pub(crate) fn admitted(&self, lane: u32, epoch: Epoch, number: u64, now_us: u64) {
+        let lane = &mut lock(&self.lanes)[lane as usize];
+        lane.admitted += 1;
+        lane.open.push_back(Open { epoch, number, admitted_us: now_us, degraded: false });
+    }
+
+    /// A frame that came in was dropped before anything was spent on it.
+    pub(crate) fn dropped_at_entry(&self, lane: u32, number: u64, failure: &Failure) {
+        let lane = &mut lock(&self.lanes)[lane as usize];
+        if let Ok(i) = lane.open.binary_search_by_key(&number, |o| o.number) {
+            lane.open.remove(i);
+            lane.dropped.add(failure, 1);
+        }
+    }
+
+    /// A lane ended with an error.
+    pub(crate) fn fault(&self, lane: u32, message: String) {
+        lock(&self.lanes)[lane as usize].fault = Some(message);
+    }
+
+    /// A record was dropped by the stage at the end of an edge; its frame is degraded.
+    pub(crate) fn dropped(&self, edge: &Edge, at: Place, failure: &Failure) {
+        tracing::debug!(edge = edge.name, reason = %failure.reason, message = failure.message, "dropped");
+        lock(&edge.dropped).add(failure, 1);
+        if at.lane != Place::DERIVED {
+            let lane = &mut lock(&self.lanes)[at.lane as usize];
+            if let Ok(i) = lane.open.binary_search_by_key(&at.number, |o| o.number) {
+                lane.open[i].degraded = true;
+            }
+        }
+    }
+
+    /// Puts a sink of a generation on the books: frames are complete when it, too, has passed them.
+    pub(crate) fn open_sink(&self, generation: GenerationId, sink: StageId, from: Epoch) {
+        lock(&self.sinks).insert((generation, sink), from);
+    }
+
+    /// A sink's frontier moved; `None` once it is through.
+    pub(crate) fn sink_passed(
+        &self,
+        generation: GenerationId,
+        sink: StageId,
+        frontier: Option<Epoch>,
+        now_us: u64,
+    ) {
+        let completed_below = {
+            let mut sinks = lock(&self.sinks);
+            match frontier {
+                Some(epoch) => _ = sinks.insert((generation, sink), epoch),
+                None => _ = sinks.remove(&(generation, sink)),
+            }
+            sinks.values().copied().min().unwrap_or(Epoch::MAX)
+        };
+        self.complete(completed_below, now_us);
+    }
+
+    fn complete(&self, below: Epoch, now_us: u64) {
+        let mut latency_us = lock(&self.latency_us);
+        for lane in lock(&self.lanes).iter_mut() {
+            while lane.open.front().is_some_and(|frame| frame.epoch < below) {
+                let Some(frame) = lane.open.pop_front() else { break };
+                lane.completed += 1;
+                lane.degraded += u64::from(frame.degraded);
+                latency_us.saturating_record(now_us.saturating_sub(frame.admitted_us).max(1));
+            }
+        }
+    }
+
+    /// The books as they stand.
+    pub(crate) fn accounts(&self) -> Accounts {
+        let edges = self.edges.values().map(|e| (e.name.clone(), EdgeAccount::of(e))).collect();
+        let lanes = lock(&self.lanes);
+        let sources: BTreeMap<_, _> = lanes.iter().map(|l| (l.name.clone(), SourceAccount::of(l))).collect();
+        let mut examples = BTreeMap::new();
+        for edge in self.edges.values() {
+            examples.extend(lock(&edge.dropped).examples().map(|(r, m)| (format!("{} {r}", edge.name), m)));
+        }
+        for lane in lanes.iter() {
+            examples.extend(lane.dropped.examples().map(|(r, m)| (format!("{} {r}", lane.name), m)));
+        }
+        let faults = lanes.iter().filter_map(|l| l.fault.clone()).collect();
+        Accounts { edges, sources, examples, faults }
+    }
+
+    /// Latency from admission to completion so far.
+    pub(crate) fn latency(&self) -> Latency {
+        let h = lock(&self.latency_us);
+        let ms = |q| h.value_at_quantile(q) as f64 / 1e3;
+        Latency { p50: ms(0.50), p95: ms(0.95), p99: ms(0.99) }
+    }
+}
+
+/// Latency from admission to completion, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Latency {
+    /// The median.
+    pub p50: f64,
+    /// The 95th percentile.
+    pub p95: f64,
+    /// The 99th percentile.
+    pub p99: f64,
+}
+
+/// The ledger of a run, as reported.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Accounts {
+    /// By edge, `from->to`.
+    pub edges: BTreeMap<String, EdgeAccount>,
+    /// By lane, `source/lane`.
+    pub sources: BTreeMap<String, SourceAccount>,
+    /// One message per place and reason, for people.
+    #[serde(skip)]
+    pub examples: BTreeMap<String, String>,
+    /// Lanes that ended with an error: what happened and the way out.
+    #[serde(skip)]
+    pub faults: Vec<String>,
+}
+
+/// One edge: `sent = received + dropped + in_flight`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct EdgeAccount {
+    /// Records the upstream stage emitted.
+    pub sent: u64,
+    /// Records the downstream stage has done with.
+    pub received: u64,
+    /// Records the downstream stage dropped, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// The rest; negative only if something was doubled.
+    pub in_flight: i64,
+}
+
+impl EdgeAccount {
+    fn of(edge: &Edge) -> Self {
+        // Received first: what is counted at this end was counted at the other before.
+        let received = edge.received.load(Ordering::Acquire);
+        let dropped = lock(&edge.dropped).counts();
+        let sent = edge.sent.load(Ordering::Acquire);
+        let gone = received + dropped.values().sum::<u64>();
+        Self { sent, received, dropped, in_flight: sent as i64 - gone as i64 }
+    }
+}
+
+/// One lane of a source, or all together: `admitted = completed + dropped + in_flight`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct SourceAccount {
+    /// Frames that came in.
+    pub admitted: u64,
+    /// Frames that every sink has passed.
+    pub completed: u64,
+    /// Of the completed, those of which some part failed.
+    pub degraded: u64,
+    /// Frames dropped at the entry, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Frames on their way.
+    pub in_flight: u64,
+}
+
+impl SourceAccount {
+    fn of(lane: &Lane) -> Self {
+        Self {
+            admitted: lane.admitted,
+            completed: lane.completed,
+            degraded: lane.degraded,
+            dropped: lane.dropped.counts(),
+            in_flight: lane.open.len() as u64,
+        }
+    }
+}
+
+impl Accounts {
+    /// All sources together.
+    #[must_use]
+    pub fn total(&self) -> SourceAccount {
+        let mut total = SourceAccount::default();
+        for account in self.sources.values() {
+            total.admitted += account.admitted;
+            total.completed += account.completed;
+            total.degraded += account.degraded;
+            total.in_flight += account.in_flight;
+            for (reason, n) in &account.dropped {
+                *total.dropped.entry(reason.clone()).or_default() += n;
+            }
+        }
+        total
+    }
+
+    /// Whether both accounts close with nothing left on its way: true at the end of every clean run.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.edges.values().all(|e| e.in_flight == 0)
+            && self
+                .sources
+                .values()
+                .all(|s| s.in_flight == 0 && s.admitted == s.completed + s.dropped.values().sum::<u64>())
+    }
+}

@@ -1,0 +1,37 @@
+//! What the parts of one node share: on every thread, and on its worker thread.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::entry::Entries;
+use crate::handover::Handover;
+use crate::ledger::Ledger;
+use crate::link::Network;
+use crate::pool::Pools;
+use crate::timer::Timers;
+
+/// What a node's threads share.
+pub(crate) struct Shared {
+    pub(crate) node: String,
+    pub(crate) clock: Clock,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) pools: Pools,
+    pub(crate) entries: Entries,
+    pub(crate) network: Arc<Network>,
+    pub(crate) digest: Arc<crate::digest::Digest>,
+}
+
+/// What a node's operators share; it never leaves the worker thread.
+pub(crate) struct Local {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) timers: Timers,
+    pub(crate) handover: RefCell<Handover>,
+}
+
+impl Local {
+    pub(crate) fn new(shared: Arc<Shared>) -> Rc<Self> {
+        Rc::new(Self { shared, timers: Timers::default(), handover: RefCell::default() })
+    }
+}

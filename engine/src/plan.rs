@@ -1,0 +1,113 @@
+//! A plan is data: which node runs every stage, with which variant, batch and slots.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Which node runs each stage, and how.
+///
+/// ```
+/// use jellybean_engine::plan::{Assignment, Plan};
+/// let plan = Plan::single("laptop").with("detect", Assignment::on("server").variant("w16"));
+/// assert_eq!(plan.assignment("detect").node, "server");
+/// assert_eq!(plan.assignment("anything else").node, "laptop");
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The format's version; 1.
+    pub version: u32,
+    /// How stages without an entry of their own run.
+    pub default: Assignment,
+    /// By stage name.
+    #[serde(default)]
+    pub stages: BTreeMap<String, Assignment>,
+}
+
+/// How one stage runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Assignment {
+    /// The node that runs it.
+    pub node: String,
+    /// The variant of its model family; its default if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// Slots of its pool on this node: how many batches run at once.
+    #[serde(default = "one")]
+    pub slots: usize,
+    /// Items per batch, at most.
+    #[serde(default = "one")]
+    pub batch_max: usize,
+    /// How long an item waits for its batch to fill while every slot is busy, in milliseconds.
+    #[serde(default)]
+    pub batch_deadline_ms: u64,
+    /// How long a batch may run before it is ended and counted as `timeout`, in milliseconds.
+    #[serde(default = "ten_seconds")]
+    pub timeout_ms: u64,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn ten_seconds() -> u64 {
+    10_000
+}
+
+impl Assignment {
+    /// One slot, batches of one, on a node.
+    #[must_use]
+    pub fn on(node: impl Into<String>) -> Self {
+        Self {
+            node: node.into(),
+            variant: None,
+            slots: one(),
+            batch_max: one(),
+            batch_deadline_ms: 0,
+            timeout_ms: ten_seconds(),
+        }
+    }
+
+    /// The same with another variant.
+    #[must_use]
+    pub fn variant(mut self, variant: impl Into<String>) -> Self {
+        self.variant = Some(variant.into());
+        self
+    }
+
+    /// The same with this many slots.
+    #[must_use]
+    pub fn slots(mut self, slots: usize) -> Self {
+        self.slots = slots;
+        self
+    }
+
+    /// The same with batches of up to `items`, none of which waits longer than `deadline_ms`.
+    #[must_use]
+    pub fn batches(mut self, items: usize, deadline_ms: u64) -> Self {
+        (self.batch_max, self.batch_deadline_ms) = (items, deadline_ms);
+        self
+    }
+}
+
+impl Plan {
+    /// Everything on one node.
+    #[must_use]
+    pub fn single(node: impl Into<String>) -> Self {
+        Self { version: 1, default: Assignment::on(node), stages: BTreeMap::new() }
+    }
+
+    /// The same with one stage assigned otherwise.
+    #[must_use]
+    pub fn with(mut self, stage: impl Into<String>, assignment: Assignment) -> Self {
+        self.stages.insert(stage.into(), assignment);
+        self
+    }
+
+    /// How a stage runs.
+    #[must_use]
+    pub fn assignment(&self, stage: &str) -> &Assignment {
+        self.stages.get(stage).unwrap_or(&self.default)
+    }
+}

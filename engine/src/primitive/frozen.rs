@@ -1,0 +1,118 @@
+//! What a stage hands over at a cut: its states by key, and records that wait for epochs beyond it.
+//!
+//! Such records exist where a source had ended before the cut: what was flushed then may lie anywhere
+//! in the future, and the next generation takes it in at its time.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::keyed::Key;
+use super::reorder::Reorder;
+use crate::error::{Error, ErrorKind, Result};
+use crate::handover::{Arrival, CHUNK_BYTES, State};
+use crate::id::Epoch;
+use crate::record::{Data, Envelope, Place};
+
+/// States and waiting records, between two generations.
+pub(crate) struct Frozen<K, S, T> {
+    pub(crate) by_key: BTreeMap<K, S>,
+    pub(crate) waiting: Reorder<T>,
+}
+
+impl<K, S, T> Default for Frozen<K, S, T> {
+    fn default() -> Self {
+        Self { by_key: BTreeMap::new(), waiting: Reorder::default() }
+    }
+}
+
+/// One piece of it on a link.
+#[derive(Deserialize)]
+enum Piece<K, S, T> {
+    State(K, S),
+    Waiting(Epoch, Place, T),
+}
+
+/// The same, borrowed.
+#[derive(Serialize)]
+enum PieceRef<'a, K, S, T> {
+    State(&'a K, &'a S),
+    Waiting(Epoch, Place, &'a T),
+}
+
+impl<K: Key, S: Data, T: Data> State for Frozen<K, S, T> {
+    fn chunks(&self) -> Result<Vec<Vec<u8>>> {
+        let states = self.by_key.iter().map(|(key, state)| PieceRef::State(key, state));
+        let waiting = self.waiting.iter().map(|e| PieceRef::Waiting(e.epoch, e.at, &e.record));
+        let mut chunks: Vec<Vec<u8>> = Vec::new();
+        for piece in states.chain(waiting) {
+            let bytes = postcard::to_stdvec(&piece)
+                .map_err(|e| Error::new(ErrorKind::Failed, "state cannot be encoded").because(e))?;
+            match chunks.last_mut().filter(|last| last.len() + bytes.len() <= CHUNK_BYTES) {
+                Some(last) => last.extend(bytes),
+                None => chunks.push(bytes),
+            }
+        }
+        Ok(chunks)
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+impl<K: Key, S: Data, T: Data> Frozen<K, S, T> {
+    /// What arrived, ready to go on.
+    ///
+    /// # Errors
+    /// `Corrupt` if bytes from another node are not what [`State::chunks`] makes.
+    pub(crate) fn thaw(arrival: Arrival) -> Result<Self> {
+        let chunks = match arrival {
+            Arrival::Pointer(state) => {
+                return Ok(*state.downcast().expect("a stage's state has one type in every generation"));
+            }
+            Arrival::Chunks(chunks) => chunks,
+        };
+        let mut thawed = Self::default();
+        for chunk in chunks {
+            let mut rest = &chunk[..];
+            while !rest.is_empty() {
+                let (piece, after) = postcard::take_from_bytes(rest)
+                    .map_err(|e| Error::new(ErrorKind::Corrupt, "state cannot be decoded").because(e))?;
+                match piece {
+                    Piece::State(key, state) => _ = thawed.by_key.insert(key, state),
+                    // Its token stayed behind: state has a budget of its own.
+                    Piece::Waiting(epoch, at, record) => {
+                        thawed.waiting.push(vec![Envelope { epoch, at, record, token: Default::default() }]);
+                    }
+                }
+                rest = after;
+            }
+        }
+        Ok(thawed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moves_in_chunks_as_by_pointer() {
+        let by_key = (0..3_000).map(|k| (k, "x".repeat(k as usize % 1_000))).collect();
+        let mut frozen = Frozen::<u32, String, u8> { by_key, waiting: Reorder::default() };
+        let place = |i| Place { lane: 1, number: i, sub: 0 };
+        for i in 0..10 {
+            let token = Default::default();
+            frozen.waiting.push(vec![Envelope { epoch: 100 - i, at: place(i), record: i as u8, token }]);
+        }
+        let chunks = frozen.chunks().unwrap();
+        assert!(chunks.len() > 1 && chunks.iter().all(|c| c.len() <= CHUNK_BYTES));
+        let moved = Frozen::<u32, String, u8>::thaw(Arrival::Chunks(chunks)).unwrap();
+        assert_eq!(moved.by_key, frozen.by_key);
+        let plain = |r: &Reorder<u8>| r.iter().map(|e| (e.epoch, e.at, e.record)).collect::<Vec<_>>();
+        assert_eq!(plain(&moved.waiting), plain(&frozen.waiting));
+        assert!(Frozen::<u32, String, u8>::thaw(Arrival::Chunks(vec![vec![7, 7, 7]])).is_err());
+    }
+}

@@ -1,0 +1,311 @@
+//! Incremental views: differential dataflow behind one operator.
+//!
+//! A relation is a stream of changes to a set: `+1` and `-1` of a record at an epoch. A relational
+//! stage is typed inside; outside, its changes are records like others.
+//!
+//! At a cut the stage reads its arrangement, and the next generation starts from that content as of
+//! the cut: inserted below it, with the output below the cut discarded. Corrections then follow as
+//! old/new pairs, and sinks see no seam. Retractions that are still to come move with their epochs.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use differential_dataflow::VecCollection;
+use differential_dataflow::trace::cursor::Cursor;
+use differential_dataflow::trace::{Navigable, TraceReader};
+use serde::{Deserialize, Serialize};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::Operator;
+use timely::progress::frontier::AntichainRef;
+
+use super::guarded;
+use crate::error::{Error, ErrorKind, Result};
+use crate::handover::{Arrival, CHUNK_BYTES, State};
+use crate::id::Epoch;
+use crate::record::{Batch, Data, Envelope, Place};
+use crate::stage::{Build, Kind, StageContext};
+use crate::topology::{Stage, Stream};
+
+/// A change to a relation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Change<R> {
+    /// How many more (or, negative, fewer) of the record there are.
+    pub diff: i64,
+    /// The record.
+    pub record: R,
+}
+
+/// How long a record stays in a relation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// For the rest of the run. What is kept of it must be bounded: counts by few keys are.
+    Forever,
+    /// For this many milliseconds after its epoch.
+    Millis(u64),
+}
+
+/// A stream as a relation: a multiset of what has come and not yet gone.
+pub struct Relation<T> {
+    stream: Stream<T>,
+    keep: Keep,
+}
+
+/// What differential arranges: ordered, hashable data.
+pub trait Row: Data + Ord + std::hash::Hash + std::fmt::Debug {}
+impl<T: Data + Ord + std::hash::Hash + std::fmt::Debug> Row for T {}
+
+impl<T: Data> Stream<T> {
+    /// The stream's records as a relation in which each stays for as long as `keep` says.
+    #[must_use]
+    pub fn relation(&self, keep: Keep) -> Relation<T> {
+        Relation { stream: self.clone(), keep }
+    }
+}
+
+impl<T: Data> Relation<T> {
+    /// Counts by key as `row` puts them, kept up to date: a change of a count is `-1` of the old row and
+    /// `+1` of the new.
+    pub fn count<K: Row, R: Row>(
+        &self,
+        name: &str,
+        key: impl Fn(&T) -> K + Send + Sync + 'static,
+        row: impl Fn(K, i64) -> R + Send + Sync + 'static,
+    ) -> Stream<Change<R>> {
+        let (key, row, keep) = (Arc::new(key), Arc::new(row), self.keep);
+        let build: Build = Arc::new(move |_scope, mut inputs, context| {
+            let seam = Rc::new(Seam::default());
+            let updates = updates(inputs.remove(0), keep, key.clone(), &seam, context);
+            let arranged = VecCollection::new(updates).arrange_by_self();
+            let trace = RefCell::new(Some(arranged.trace.clone()));
+            let row = row.clone();
+            let counts =
+                arranged.as_collection(|key, ()| key.clone()).count().map(move |(key, n)| row(key, n));
+            let freeze = Box::new(move |frontier: Option<Epoch>| {
+                let mut slot = trace.borrow_mut();
+                let trace = slot.as_mut()?;
+                if let Some(epoch) = frontier {
+                    // What lies behind need not be told apart any more, but must stay behind a cut at `epoch`.
+                    let compacted = [epoch.saturating_sub(1)];
+                    trace.set_logical_compaction(AntichainRef::new(&compacted));
+                    trace.set_physical_compaction(AntichainRef::new(&compacted));
+                    return None;
+                }
+                let rows = read(trace.batches_through(AntichainRef::new(&[]))?);
+                *slot = None;
+                Some(rows)
+            });
+            changes(counts, freeze, &seam, context)
+        });
+        let stage = Stage::new(name, Kind::Relational, vec![self.stream.stage()], build);
+        self.stream.topology().add(stage)
+    }
+}
+
+/// What the two ends of a relational stage tell each other.
+#[derive(Default)]
+struct Seam {
+    /// The first epoch whose changes this generation shows.
+    from: Cell<Epoch>,
+    /// The cut that ended the input, if one did: changes from there on are the next generation's. At the
+    /// end of the stream time runs out, and what is still to come shows.
+    until: Cell<Option<Epoch>>,
+}
+
+type Update<K> = (K, Epoch, i64);
+
+/// Tells an arrangement how far time has come; without a frontier, returns what it holds and lets go of it.
+type Freeze<K> = Box<dyn Fn(Option<Epoch>) -> Option<Vec<Update<K>>>>;
+
+/// Everything an arrangement holds, as updates.
+fn read<K: Row, B>(batches: Vec<B>) -> Vec<Update<K>>
+where
+    B: Navigable,
+    B::Cursor: for<'a> Cursor<Storage = B, Key<'a> = &'a K, Time = Epoch, Diff = i64>,
+{
+    let mut rows = Vec::new();
+    for batch in &batches {
+        let mut cursor = batch.cursor();
+        while let Some(key) = cursor.get_key(batch) {
+            let key = key.clone();
+            while cursor.val_valid(batch) {
+                cursor.map_times(batch, |time, diff| {
+                    let time = <B::Cursor as Cursor>::owned_time(time);
+                    rows.push((key.clone(), time, <B::Cursor as Cursor>::owned_diff(diff)));
+                });
+                cursor.step_val(batch);
+            }
+            cursor.step_key(batch);
+        }
+    }
+    rows
+}
+
+/// Records as updates, after what the previous generation handed over.
+fn updates<'s, T: Data, K: Row>(
+    input: crate::stage::Erased<'s>,
+    keep: Keep,
+    key: Arc<impl Fn(&T) -> K + Send + Sync + 'static>,
+    seam: &Rc<Seam>,
+    context: &StageContext,
+) -> timely::dataflow::StreamVec<'s, Epoch, Update<K>> {
+    let (seam, context, name) = (seam.clone(), context.clone(), context.name.clone());
+    let scope = input.scope();
+    input.unary_frontier::<CapacityContainerBuilder<Vec<Update<K>>>, _, _, _>(
+        Pipeline,
+        &name,
+        move |capability, info| {
+            context.generation.wake_for_state(context.stage, scope.activator_for(info.address.clone()));
+            context.generation.wake_with(scope.activator_for(info.address));
+            let mut held: Option<Capability<Epoch>> = Some(capability);
+            let mut waiting: Vec<Envelope<T>> = Vec::new();
+            let mut thawed = context.generation.previous.is_none();
+            move |(input, frontier), output| {
+                input.for_each(|_, data| waiting.extend(data.drain(..).flat_map(Batch::get::<T>)));
+                let Some(capability) = &mut held else { return };
+                let Some(from) = context.generation.from() else { return };
+                if !thawed {
+                    let generation = &context.generation;
+                    let arrival = generation.local.handover.borrow_mut().take(generation.id, context.stage);
+                    let Some(arrival) = arrival else { return };
+                    thawed = true;
+                    let rows: Rows<K> = thaw(arrival, &context).frozen_at(from);
+                    seam.from.set(from);
+                    output.session(&capability).give_iterator(rows.0.into_iter());
+                }
+                for Envelope { epoch, at, record, .. } in waiting.drain(..) {
+                    match guarded(|| Ok(key(&record))) {
+                        Ok(key) => {
+                            context.received(0, 1);
+                            let gone = match keep {
+                                Keep::Forever => None,
+                                Keep::Millis(ms) => Some((key.clone(), epoch + ms, -1)),
+                            };
+                            let mut session = output.session(&capability);
+                            session.give((key, epoch, 1));
+                            session.give_iterator(gone.into_iter());
+                        }
+                        Err(failure) => context.dropped(0, at, &failure),
+                    }
+                }
+                match frontier.frontier().as_option() {
+                    Some(epoch) => capability.downgrade(epoch),
+                    None => {
+                        seam.until.set(context.generation.until());
+                        held = None;
+                    }
+                }
+            }
+        },
+    )
+}
+
+/// Updates of a view as changes for the next stage; at the end, the arrangement for the next generation.
+fn changes<'s, R: Row, K: Row>(
+    view: VecCollection<'s, Epoch, R, isize>,
+    freeze: Freeze<K>,
+    seam: &Rc<Seam>,
+    context: &StageContext,
+) -> crate::stage::Erased<'s> {
+    let (seam, context) = (seam.clone(), context.clone());
+    let name = format!("{} changes", context.name);
+    view.inner.unary_frontier::<CapacityContainerBuilder<Vec<Batch>>, _, _, _>(
+        Pipeline,
+        &name,
+        move |capability, _| {
+            let mut waiting = std::collections::BTreeMap::<Epoch, Vec<Change<R>>>::new();
+            let mut held = Some(capability);
+            move |(input, frontier), output| {
+                input.for_each(|_, data| {
+                    for (record, epoch, diff) in data.drain(..) {
+                        waiting.entry(epoch).or_default().push(Change { diff: diff as i64, record });
+                    }
+                });
+                let Some(capability) = &mut held else { return };
+                let frontier = frontier.frontier().as_option().copied();
+                let open = frontier.or(seam.until.get()).unwrap_or(Epoch::MAX);
+                while let Some(first) = waiting.first_entry().filter(|first| *first.key() < open) {
+                    let (epoch, mut changes) = first.remove_entry();
+                    if epoch < seam.from.get() {
+                        continue;
+                    }
+                    changes.sort();
+                    context.sent(changes.len());
+                    let envelopes = changes.into_iter().enumerate();
+                    let envelope = |(i, record)| Envelope {
+                        epoch,
+                        at: Place::derived(i),
+                        record,
+                        token: Default::default(),
+                    };
+                    output
+                        .session(&capability.delayed(&epoch))
+                        .give(Batch::of(envelopes.map(envelope).collect::<Vec<_>>()));
+                }
+                // Past the cut the frontier runs on through what is still to come; the trace must not.
+                let rows = freeze(frontier.map(|epoch| epoch.min(seam.until.get().unwrap_or(Epoch::MAX))));
+                match frontier {
+                    Some(epoch) => capability.downgrade(&epoch),
+                    None => {
+                        held = None;
+                        let rows =
+                            Rows(rows.unwrap_or_default()).frozen_at(seam.until.get().unwrap_or(Epoch::MAX));
+                        let generation = &context.generation;
+                        generation.local.handover.borrow_mut().offer(
+                            generation.id,
+                            context.stage,
+                            Box::new(rows),
+                        );
+                    }
+                }
+            }
+        },
+    )
+}
+
+/// The content of an arrangement as of a cut, and what is still to come.
+struct Rows<K>(Vec<Update<K>>);
+
+impl<K: Row> Rows<K> {
+    /// Forgets the times of what lies below the cut, and adds up.
+    fn frozen_at(mut self, cut: Epoch) -> Self {
+        self.0.iter_mut().filter(|(_, epoch, _)| *epoch < cut).for_each(|(_, epoch, _)| *epoch = 0);
+        differential_dataflow::consolidation::consolidate_updates(&mut self.0);
+        self
+    }
+}
+
+impl<K: Row> State for Rows<K> {
+    fn chunks(&self) -> Result<Vec<Vec<u8>>> {
+        let encode = |rows: &[Update<K>]| {
+            postcard::to_stdvec(rows)
+                .map_err(|e| Error::new(ErrorKind::Failed, "a relation cannot be encoded").because(e))
+        };
+        // Rows are small; this many of them stay within a chunk unless their keys are long.
+        self.0.chunks(CHUNK_BYTES / 64).map(encode).collect()
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+fn thaw<K: Row>(arrival: Arrival, context: &StageContext) -> Rows<K> {
+    let chunks = match arrival {
+        Arrival::Pointer(state) => {
+            return *state.downcast().expect("a stage's state has one type in every generation");
+        }
+        Arrival::Chunks(chunks) => chunks,
+    };
+    let mut all = Rows(Vec::new());
+    for chunk in chunks {
+        match postcard::from_bytes::<Vec<Update<K>>>(&chunk) {
+            Ok(rows) => all.0.extend(rows),
+            Err(error) => tracing::error!(stage = &*context.name, %error, "state lost in the hand-over"),
+        }
+    }
+    all
+}

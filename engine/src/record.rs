@@ -1,0 +1,171 @@
+//! Records in motion: what a stream carries, and its erased batches.
+//!
+//! Invariant: every envelope of a `Batch` has the epoch of the timely message it travels in, and a
+//! batch holds the one type that the typed builder gave its stream, so that a downcast cannot fail.
+
+use std::any::Any;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::credit::Token;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::Epoch;
+
+/// What a stream may carry: serde data, since any edge may become a link.
+pub trait Data: Clone + Serialize + DeserializeOwned + Send + 'static {}
+impl<T: Clone + Serialize + DeserializeOwned + Send + 'static> Data for T {}
+
+/// The most records that one record may become in one `flat_map`.
+pub(crate) const FAN_OUT_MAX: usize = 1 << SUB_BITS;
+/// How many `flat_map`s may follow each other: their positions share the 64 bits of `sub`.
+pub(crate) const FAN_OUT_DEPTH_MAX: u32 = 64 / SUB_BITS;
+const SUB_BITS: u32 = 16;
+
+/// A record with its place in the order of its run.
+#[derive(Clone, Debug)]
+pub(crate) struct Envelope<T> {
+    pub(crate) epoch: Epoch,
+    pub(crate) at: Place,
+    pub(crate) record: T,
+    pub(crate) token: Token,
+}
+
+/// Where within its epoch a record stands: by lane, number in the lane, and position below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) lane: u32,
+    pub(crate) number: u64,
+    pub(crate) sub: u64,
+}
+
+impl Place {
+    /// The lane of records that no source made: what windows and relations emit.
+    pub(crate) const DERIVED: u32 = u32::MAX;
+
+    /// The place of child number `i` of a record that became several.
+    pub(crate) fn child(self, i: usize) -> Self {
+        Self { sub: (self.sub << SUB_BITS) | i as u64, ..self }
+    }
+
+    /// The place of record number `i` that a stage emits at an epoch by itself.
+    pub(crate) fn derived(i: usize) -> Self {
+        Self { lane: Self::DERIVED, number: i as u64, sub: 0 }
+    }
+}
+
+/// A `Vec<Envelope<T>>` whose `T` is known at both ends.
+trait Records {
+    fn len(&self) -> usize;
+    fn boxed(&self) -> Box<dyn Records>;
+    fn encode(&self) -> Result<Vec<u8>>;
+    fn take_tokens(&mut self) -> Vec<Token>;
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+impl<T: Data> Records for Vec<Envelope<T>> {
+    fn len(&self) -> usize {
+        Vec::len(self)
+    }
+
+    fn boxed(&self) -> Box<dyn Records> {
+        Box::new(self.clone())
+    }
+
+    fn encode(&self) -> Result<Vec<u8>> {
+        let wire: Vec<(Place, &T)> = self.iter().map(|e| (e.at, &e.record)).collect();
+        postcard::to_stdvec(&wire)
+            .map_err(|e| Error::new(ErrorKind::Failed, "a record cannot be encoded for a link").because(e))
+    }
+
+    fn take_tokens(&mut self) -> Vec<Token> {
+        self.iter_mut().map(|e| std::mem::take(&mut e.token)).collect()
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+/// One erased batch: all timely code is compiled once, for this.
+pub(crate) struct Batch(Box<dyn Records>);
+
+impl Clone for Batch {
+    fn clone(&self) -> Self {
+        Self(self.0.boxed())
+    }
+}
+
+impl Batch {
+    /// Erases a batch.
+    pub(crate) fn of<T: Data>(records: Vec<Envelope<T>>) -> Self {
+        Self(Box::new(records))
+    }
+
+    /// The batch as what it is.
+    pub(crate) fn get<T: Data>(self) -> Vec<Envelope<T>> {
+        *self
+            .0
+            .into_any()
+            .downcast()
+            .expect("only the typed builder makes edges, so both ends agree on the type")
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The records' bytes on a link (postcard); their epoch travels in the link's frame.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
+        self.0.encode()
+    }
+
+    /// Takes the tokens out, to be held until the next node has acknowledged the records.
+    pub(crate) fn take_tokens(&mut self) -> Vec<Token> {
+        self.0.take_tokens()
+    }
+
+    /// A batch from its bytes, at an epoch, with a token each.
+    ///
+    /// # Errors
+    /// `Corrupt` if the bytes are not what [`Batch::encode`] makes of a `T`.
+    pub(crate) fn decode<T: Data>(epoch: Epoch, bytes: &[u8], token: &dyn Fn() -> Token) -> Result<Self> {
+        let wire: Vec<(Place, T)> = postcard::from_bytes(bytes).map_err(|e| {
+            Error::new(ErrorKind::Corrupt, "records from a link cannot be decoded").because(e)
+        })?;
+        let envelope = |(at, record)| Envelope { epoch, at, record, token: token() };
+        Ok(Self::of(wire.into_iter().map(envelope).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_survives_its_bytes() {
+        let records: Vec<Envelope<(u32, String)>> = (0..5)
+            .map(|i| Envelope {
+                epoch: 7,
+                at: Place { lane: 1, number: i, sub: 0 }.child(3),
+                record: (i as u32, format!("r{i}")),
+                token: Token::default(),
+            })
+            .collect();
+        let bytes = Batch::of(records.clone()).encode().unwrap();
+        let back = Batch::decode::<(u32, String)>(7, &bytes, &Token::default).unwrap().get::<(u32, String)>();
+        let plain = |v: &[Envelope<(u32, String)>]| -> Vec<_> {
+            v.iter().map(|e| (e.epoch, e.at, e.record.clone())).collect()
+        };
+        assert_eq!(plain(&back), plain(&records));
+        assert!(Batch::decode::<(u32, String)>(7, &bytes[..bytes.len() - 1], &Token::default).is_err());
+    }
+
+    #[test]
+    fn children_keep_the_order_of_their_parents() {
+        let first = Place { lane: 0, number: 1, sub: 0 };
+        let second = Place { lane: 0, number: 2, sub: 0 };
+        assert!(first.child(FAN_OUT_MAX - 1) < second.child(0));
+        assert!(first.child(1).child(9) < first.child(2).child(0));
+    }
+}

@@ -1,0 +1,57 @@
+//! Where frames come from: files, and a synthetic road.
+//!
+//! Invariant: both are replayable. They stamp media time (frame number over rate, in milliseconds,
+//! rounded down), whatever the pacing, so that two runs are comparable epoch by epoch.
+
+mod ffmpeg;
+mod synthetic;
+mod video;
+
+#[cfg(test)]
+mod testing;
+
+pub use synthetic::RoadCameras;
+pub use video::Video;
+
+use std::sync::Arc;
+
+use jellybean_engine::Epoch;
+use jellybean_engine::source::{Arrival, Stamp};
+
+use crate::picture::{Frame, Picture};
+
+/// Frames per second, as a fraction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rate {
+    frames: u32,
+    seconds: u32,
+}
+
+impl Rate {
+    /// When frame `number` is, in milliseconds since the first one, rounded down.
+    fn time_ms(self, number: u64) -> Epoch {
+        let ms = u128::from(number) * 1_000 * u128::from(self.seconds) / u128::from(self.frames.max(1));
+        Epoch::try_from(ms).unwrap_or(Epoch::MAX)
+    }
+}
+
+/// Frame `number` of `camera`, stamped with media time.
+fn arrival(camera: &Arc<str>, number: u64, rate: Rate, picture: Picture) -> Arrival<Frame> {
+    let time_ms = rate.time_ms(number);
+    let bytes = picture.data.len() + size_of::<Frame>();
+    let record = Frame { camera: Arc::clone(camera), number, time_ms, picture };
+    Arrival { record, stamp: Stamp::Media(time_ms), bytes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Rate;
+
+    #[test]
+    fn media_time_is_rounded_down_and_never_overflows() {
+        let ntsc = Rate { frames: 30_000, seconds: 1_001 };
+        assert_eq!([0, 1, 2, 3, 30].map(|n| ntsc.time_ms(n)), [0, 33, 66, 100, 1_001]);
+        assert_eq!(Rate { frames: 25, seconds: 1 }.time_ms(3), 120);
+        assert_eq!(Rate { frames: 1, seconds: 1 }.time_ms(u64::MAX), u64::MAX);
+    }
+}

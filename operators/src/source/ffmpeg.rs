@@ -1,0 +1,235 @@
+//! ffmpeg as a child process that writes uncompressed pictures into a pipe.
+//!
+//! Its output is YUV4MPEG2: the header tells size and rate without a second process that probes, and the
+//! marker in front of every picture shows that the pipe is still in step.
+//!
+//! Invariant: no wait is longer than the patience given, by the injected clock; past it ffmpeg is killed.
+
+mod child;
+mod log;
+mod yuv4mpeg;
+
+use std::ffi::OsString;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{ChildStderr, ChildStdout, Command, ExitStatus};
+use std::slice;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jellybean_engine::source::Stopper;
+use jellybean_engine::{Clock, Error, ErrorKind, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::{Errno, read};
+
+use self::child::Child;
+use self::log::Log;
+pub(super) use self::yuv4mpeg::Header;
+use self::yuv4mpeg::{FRAME, HEADER_BYTES_MAX};
+
+/// How long a wait for ffmpeg lasts before the clock is looked at again.
+const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
+/// The same once its pipes are closed, and only its exit status is missing.
+const GLANCE_AT_EXIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+/// The pipe's size in bytes where the system allows it: a 720p picture then takes two reads, not twenty.
+const PIPE_BYTES: usize = 1 << 20;
+
+/// A running ffmpeg.
+pub(super) struct Ffmpeg {
+    child: Arc<Child>,
+    /// `None` once it is at its end; so is `stderr`.
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    log: Log,
+    clock: Clock,
+    patience: Duration,
+}
+
+impl Ffmpeg {
+    /// Starts `program` with `arguments`; every wait for it lasts at most `patience` by `clock`.
+    pub(super) fn start(
+        program: &Path,
+        arguments: &[OsString],
+        patience: Duration,
+        clock: &Clock,
+    ) -> Result<Self> {
+        let mut command = Command::new(program);
+        command.args(arguments).env_remove("AV_LOG_FORCE_COLOR").env_remove("FFREPORT");
+        let (child, stdout, stderr) = Child::start(command).map_err(|e| cannot_start(program, e))?;
+        let this = Self {
+            child,
+            log: Log::default(),
+            clock: clock.clone(),
+            patience,
+            stdout: Some(stdout),
+            stderr: Some(stderr),
+        };
+        this.prepare_pipes().map_err(|e| lost_touch(e.into()))?;
+        Ok(this)
+    }
+
+    /// Reads the header; `None` if ffmpeg ended without one.
+    pub(super) fn header(&mut self) -> Result<Option<Header>> {
+        let mut line = String::new();
+        while line.len() < HEADER_BYTES_MAX {
+            let mut byte = [MaybeUninit::uninit()];
+            match self.fill(&mut byte)? {
+                [] => return Ok(None),
+                [b'\n'] => break,
+                [other, ..] => line.push(char::from(*other)),
+            }
+        }
+        let misfit =
+            |why| Error::new(ErrorKind::Incompatible, format!("ffmpeg's output is unexpected: {why}"));
+        yuv4mpeg::parse(&line).map(Some).map_err(misfit)
+    }
+
+    /// Reads one picture of `size` bytes.
+    pub(super) fn picture(&mut self, size: usize) -> Result<Pixels> {
+        let mut marker = [MaybeUninit::uninit(); FRAME.len()];
+        match self.fill(&mut marker)? {
+            [] => return Ok(Pixels::End),
+            whole if whole == FRAME => {}
+            part if FRAME.starts_with(part) => return Ok(Pixels::Partial { bytes: 0 }),
+            _ => return Err(Error::new(ErrorKind::Corrupt, "ffmpeg's output is out of step")),
+        }
+        let mut pixels = Arc::new_uninit_slice(size);
+        let buffer = Arc::get_mut(&mut pixels).expect("nobody else knows these pixels yet");
+        let bytes = self.fill(buffer)?.len();
+        if bytes < size {
+            return Ok(Pixels::Partial { bytes });
+        }
+        // SAFETY: `fill` has initialised `bytes` bytes from the start, and they are all.
+        Ok(Pixels::Whole(unsafe { pixels.assume_init() }))
+    }
+
+    /// Waits until ffmpeg has ended; what it had still to say is in the log.
+    pub(super) fn finish(&mut self) -> Result<ExitStatus> {
+        self.stdout = None;
+        let since_ms = self.clock.now_ms();
+        loop {
+            if let Some(status) = self.child.exit_status().map_err(lost_touch)? {
+                self.hear()?;
+                self.log.end_line();
+                return Ok(status);
+            }
+            self.wait(since_ms)?;
+        }
+    }
+
+    /// What it said.
+    pub(super) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Whether the stopper was called.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.child.is_stopped()
+    }
+
+    /// Ends ffmpeg, and with it whatever waits for it.
+    pub(super) fn stopper(&self) -> Stopper {
+        let child = Arc::clone(&self.child);
+        Arc::new(move || child.stop())
+    }
+
+    fn prepare_pipes(&self) -> rustix::io::Result<()> {
+        let (Some(stdout), Some(stderr)) = (&self.stdout, &self.stderr) else { return Ok(()) };
+        for pipe in [stdout.as_fd(), stderr.as_fd()] {
+            fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
+        }
+        // The system may refuse: each user has a limit for all pipes together. A small pipe works as well.
+        if let Err(error) = rustix::pipe::fcntl_setpipe_size(stdout, PIPE_BYTES) {
+            tracing::debug!(%error, "the pipe from ffmpeg keeps its size");
+        }
+        Ok(())
+    }
+
+    /// Fills `buffer` and returns what is filled: less than all of it only at the end of the output.
+    fn fill<'b>(&mut self, buffer: &'b mut [MaybeUninit<u8>]) -> Result<&'b [u8]> {
+        let since_ms = self.clock.now_ms();
+        let mut filled = 0;
+        while let (Some(stdout), true) = (&self.stdout, filled < buffer.len()) {
+            match read(stdout, &mut buffer[filled..]) {
+                Ok(([], _)) => self.stdout = None,
+                Ok((fresh, _)) => filled += fresh.len(),
+                Err(Errno::AGAIN) => self.wait(since_ms)?,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(lost_touch(error.into())),
+            }
+        }
+        // SAFETY: the reads above have initialised the first `filled` bytes, and the borrow is passed on.
+        Ok(unsafe { slice::from_raw_parts(buffer.as_ptr().cast(), filled) })
+    }
+
+    /// Waits until ffmpeg writes something or ends; takes in what it says.
+    fn wait(&mut self, since_ms: u64) -> Result<()> {
+        let waited = Duration::from_millis(self.clock.now_ms().saturating_sub(since_ms));
+        if waited >= self.patience {
+            self.child.kill();
+            let message = format!("ffmpeg has written no picture for {} s", waited.as_secs());
+            return Err(Error::new(ErrorKind::Timeout, message));
+        }
+        let mut pipes = Vec::with_capacity(2);
+        pipes.extend(self.stdout.as_ref().map(|p| PollFd::new(p, PollFlags::IN)));
+        pipes.extend(self.stderr.as_ref().map(|p| PollFd::new(p, PollFlags::IN)));
+        let glance = if pipes.is_empty() { GLANCE_AT_EXIT } else { GLANCE };
+        match poll(&mut pipes, Some(&glance)) {
+            Ok(_) | Err(Errno::INTR) => self.hear(),
+            Err(error) => Err(lost_touch(error.into())),
+        }
+    }
+
+    /// Takes in what ffmpeg has said by now.
+    fn hear(&mut self) -> Result<()> {
+        let mut said = [0; 4096];
+        while let Some(stderr) = &self.stderr {
+            match read(stderr, &mut said) {
+                Ok(0) => self.stderr = None,
+                Ok(bytes) => self.log.push(&said[..bytes]),
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(lost_touch(error.into())),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a read of a picture gave.
+pub(super) enum Pixels {
+    /// All of it.
+    Whole(Arc<[u8]>),
+    /// The output ended inside it, after so many bytes of pixels.
+    Partial {
+        /// How many came.
+        bytes: usize,
+    },
+    /// The output ended in front of it.
+    End,
+}
+
+fn cannot_start(program: &Path, error: io::Error) -> Error {
+    let program = program.display();
+    if error.kind() == io::ErrorKind::NotFound {
+        return Error::new(ErrorKind::NotFound, format!("there is no program {program} to read videos with"))
+            .way_out("install ffmpeg, or say where it is with `Video::ffmpeg`");
+    }
+    Error::new(ErrorKind::Unavailable, format!("{program} cannot be started"))
+        .way_out("check that it is an executable ffmpeg for this machine")
+        .because(error)
+}
+
+fn lost_touch(error: io::Error) -> Error {
+    Error::new(ErrorKind::Failed, "ffmpeg cannot be read from any more").because(error)
+}
+
+#[cfg(test)]
+impl Ffmpeg {
+    pub(super) fn pid(&self) -> rustix::process::Pid {
+        self.child.pid()
+    }
+}

@@ -1,0 +1,15 @@
+//! One integration binary.
+#![cfg(test)]
+
+mod bad_input;
+mod closures;
+mod cutover;
+mod golden;
+mod hang;
+mod junction;
+mod overload;
+mod plans;
+mod program;
+mod report;
+mod stop;
+mod tidy;

@@ -1,0 +1,230 @@
+//! `run`: a topology on this machine, with a live line, a report, and a clean end on Ctrl-C.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use jellybean_engine::plan::{Assignment, Plan};
+use jellybean_engine::source::{Pacing, Policy};
+use jellybean_engine::{Clock, Report, Run, Topology};
+use jellybean_operators::fetch::{nanodet, vtest};
+use jellybean_operators::source::Video;
+
+use super::Tools;
+use super::progress::{bars, line};
+use crate::people::people;
+use crate::tally::Tally;
+
+/// How often the live line is drawn, and Ctrl-C looked for.
+const LOOK: Duration = Duration::from_millis(100);
+/// The name of the one node, where there is no plan.
+const HERE: &str = "here";
+
+/// The ready-made topologies.
+#[derive(Subcommand)]
+pub(super) enum Ready {
+    /// Count people in a video with NanoDet.
+    People(People),
+}
+
+/// `run people`.
+#[derive(Args)]
+pub(super) struct People {
+    /// The video; by default `vtest.avi`, people crossing a yard, which is fetched.
+    #[arg(long, value_name = "FILE")]
+    video: Option<PathBuf>,
+    /// The length of a counting window in seconds.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    window: u64,
+    /// Play as fast as it was filmed, and drop frames that are too late, as from a live camera.
+    #[arg(long)]
+    realtime: bool,
+    /// The variant of the detector: 416, 320 or 256.
+    #[arg(long)]
+    variant: Option<String>,
+    /// Slots of the detector: frames that are looked at side by side.
+    #[arg(long, default_value_t = 1)]
+    slots: usize,
+    /// Where pictures and counts go.
+    #[arg(long, value_name = "FOLDER", default_value = "out/people")]
+    out: PathBuf,
+    #[command(flatten)]
+    how: How,
+}
+
+/// How a topology is run.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct How {
+    /// A plan (TOML): which node runs which stage. Its nodes run as threads of this process.
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
+    /// Make the last line of the output one JSON object: the report.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Ready {
+    pub(super) fn run(self, tools: &Tools) -> anyhow::Result<()> {
+        match self {
+            Self::People(people) => people.run(tools),
+        }
+    }
+}
+
+impl People {
+    fn run(self, tools: &Tools) -> anyhow::Result<()> {
+        let progress = bars();
+        tools.load_runtime(&progress)?;
+        let file = match &self.video {
+            Some(file) => file.clone(),
+            None => vtest(&Tools::cache()?, &progress)?,
+        };
+        nanodet(&Tools::cache()?, &progress)?;
+        let mut video = Video::file(file).ffmpeg(tools.ffmpeg(&progress)?);
+        if self.realtime {
+            video = video.policy(Policy::Latest).pacing(Pacing::Realtime);
+        }
+        make_folder(&self.out)?;
+        let tally = Tally::default();
+        let topology = people(video, self.window * 1_000, &self.out, &tally);
+        let mut detect = Assignment::on(HERE).slots(self.slots);
+        detect.variant = self.variant.clone();
+        let plan = Plan::single(HERE).with("detect", detect);
+        let told = || {
+            format!(
+                "Persons per frame, on average:\n{tally}\n\nPictures and counts are in {}",
+                self.out.display()
+            )
+        };
+        self.how.run(&topology, Some(plan), &|| tally.newest(), &told)
+    }
+}
+
+impl How {
+    /// Runs a topology to its end, showing `newest` while it runs; then tells `summary` and the report.
+    pub(super) fn run(
+        &self,
+        topology: &Topology,
+        default: Option<Plan>,
+        newest: &dyn Fn() -> String,
+        summary: &dyn Fn() -> String,
+    ) -> anyhow::Result<()> {
+        let plan = match &self.plan {
+            Some(file) => read_plan(file)?,
+            None => default.unwrap_or_else(|| Plan::single(HERE)),
+        };
+        let stop = Stop::on_signals()?;
+        let nodes: BTreeSet<&str> =
+            std::iter::once(&plan.default).chain(plan.stages.values()).map(|a| a.node.as_str()).collect();
+        let nodes: Vec<&str> = nodes.into_iter().collect();
+        let run = Run::start(topology.build()?, plan.clone(), &nodes, Clock::real())?;
+        let bar = line();
+        while !run.wait(LOOK) {
+            bar.set_message(live(&run, &newest()));
+            if stop.is_asked() {
+                // Asked again and again it stops once.
+                run.stop();
+            }
+        }
+        bar.finish_and_clear();
+        let report = run.finish();
+        self.tell(&report, &summary())?;
+        fail_on_fault(&report)
+    }
+
+    #[allow(clippy::print_stdout, clippy::print_stderr, reason = "the command is where results are told")]
+    fn tell(&self, report: &Report, summary: &str) -> anyhow::Result<()> {
+        let text = format!("{summary}\n\n{}", in_words(report));
+        if self.json {
+            eprintln!("{text}");
+            println!("{}", serde_json::to_string(report)?);
+        } else {
+            println!("{text}");
+        }
+        Ok(())
+    }
+}
+
+fn live(run: &Run, newest: &str) -> String {
+    let total = run.accounts().total();
+    let seconds = run.seconds();
+    let dropped: u64 = total.dropped.values().sum();
+    let fps = total.completed as f64 / seconds.max(1e-3);
+    let mut line = format!("{seconds:5.1} s  {} frames  {fps:.0}/s", total.completed);
+    for (n, what) in [(total.in_flight, "in flight"), (dropped, "dropped"), (total.degraded, "degraded")] {
+        if n > 0 {
+            line += &format!("  {n} {what}");
+        }
+    }
+    if newest.is_empty() { line } else { format!("{line}  |  {newest}") }
+}
+
+fn in_words(report: &Report) -> String {
+    let (total, latency) = (&report.ledger_total, &report.latency_ms);
+    let mut text = format!(
+        "{} frames in {:.1} s ({:.0}/s), latency p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms\n\
+         admitted {} = completed {} + dropped {} + in flight {}; degraded {}; output digest {}",
+        report.frames,
+        report.seconds,
+        report.fps,
+        latency.p50,
+        latency.p95,
+        latency.p99,
+        total.admitted,
+        total.completed,
+        total.dropped.values().sum::<u64>(),
+        total.in_flight,
+        total.degraded,
+        report.output_digest,
+    );
+    for (what, n) in &total.dropped {
+        text += &format!("\n  {n} dropped: {what}");
+    }
+    for (place, message) in &report.ledger.examples {
+        text += &format!("\n  {place}, for example: {message}");
+    }
+    text
+}
+
+/// A lane that ended with an error, or books that do not close, make the run a failure.
+fn fail_on_fault(report: &Report) -> anyhow::Result<()> {
+    if let Some(fault) = report.ledger.faults.first() {
+        bail!("{fault}");
+    }
+    if !report.ledger.is_closed() {
+        bail!("the ledger does not close: see the edges in the report (--json)");
+    }
+    Ok(())
+}
+
+fn read_plan(file: &Path) -> anyhow::Result<Plan> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("the plan {} cannot be read", file.display()))?;
+    toml::from_str(&text).with_context(|| format!("the plan {} is not right", file.display()))
+}
+
+pub(super) fn make_folder(folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))
+}
+
+/// Ctrl-C: the first asks the run to stop, a second ends the program at once.
+struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    fn on_signals() -> anyhow::Result<Self> {
+        let flag = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone())?;
+            signal_hook::flag::register(signal, flag.clone())?;
+        }
+        Ok(Self(flag))
+    }
+
+    fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}

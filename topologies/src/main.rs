@@ -1,0 +1,5 @@
+//! The `jellybean` command.
+
+fn main() -> std::process::ExitCode {
+    jellybean::command::jellybean()
+}
