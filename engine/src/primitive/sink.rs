@@ -124,7 +124,9 @@ impl<T: Data> Ending<T> {
                 }
             }
         }
-        let again_us = self.feeding.submit(generation.until().is_some(), now_us);
+        // Never urgent: an urgent batch overtakes those of this sink that wait already, and no other
+        // generation's wait beside them.
+        let again_us = self.feeding.submit(false, now_us);
         self.settle(frontier);
         again_us
     }
