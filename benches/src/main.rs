@@ -1,6 +1,6 @@
 //! Benchmarks, one subcommand each; every one prints a JSON object, as kept under `runs/`.
 //!
-//! `cargo run --release -p jellybean-benches -- bare-loop | idle | memory | cuts | frame-path`
+//! `cargo run --release -p jellybean-benches -- bare-loop | idle | memory | cuts | frame-path | workload`
 
 #![allow(clippy::print_stdout, reason = "results go to standard output")]
 
@@ -9,6 +9,7 @@ mod cuts;
 mod frame_path;
 mod idle;
 mod memory;
+mod workload;
 
 use std::process::ExitCode;
 
@@ -25,8 +26,9 @@ fn main() -> ExitCode {
         Some("memory") => memory::run(number(1, 100_000)),
         Some("cuts") => cuts::run(number(1, 200), number(2, 1)),
         Some("frame-path") => frame_path::run(argument(1), argument(2)),
+        Some("workload") => workload::run(argument(1).unwrap_or("."), number(2, 2), number(3, 1)),
         _ => {
-            println!("bare-loop [VARIANT PAIRS] | idle [SECONDS] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT]");
+            println!("bare-loop [VARIANT PAIRS] | idle [SECONDS] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH]");
             Ok(())
         }
     });

@@ -355,8 +355,8 @@ impl<T> Lane<T> {
         };
         let epoch = epoch.max(state.floor);
         state.next_number += 1;
-        state.floor = epoch + 1;
         state.live = stamp == Stamp::Live;
+        state.floor = epoch + if state.live { 1 } else { self.spec.step_ms.max(1) };
         self.ledger.admitted(self.number, epoch, number, self.clock.now_us());
         if state.queue.len() >= LATEST_RECORDS_MAX && self.spec.policy == Policy::Latest {
             self.drop_oldest(&mut state);

@@ -75,13 +75,16 @@ pub struct Lane {
     pub policy: Policy,
     /// Whether media time is waited for.
     pub pacing: Pacing,
+    /// Milliseconds of media time between two records, at least. A record of a lane with a known rate
+    /// closes the time up to the next one, so that other lanes and windows need not wait for that.
+    pub step_ms: u64,
 }
 
 impl Lane {
     /// A lossless lane that is read as fast as it is taken.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), policy: Policy::Block, pacing: Pacing::Max }
+        Self { name: name.into(), policy: Policy::Block, pacing: Pacing::Max, step_ms: 1 }
     }
 }
 

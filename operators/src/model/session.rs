@@ -50,7 +50,7 @@ pub(super) enum Stopped {
 
 /// What makes a run in progress return. The flag says who did it; the lock keeps flag and option
 /// in step.
-struct Interrupt {
+pub(super) struct Interrupt {
     options: RunOptions,
     is_raised: Mutex<bool>,
 }
@@ -70,11 +70,10 @@ impl Session {
         check_input(session.inputs(), expected)?;
         check_outputs(session.outputs(), expected)?;
         let batch = session.inputs()[0].dtype().tensor_shape().and_then(|shape| shape.first().copied());
-        let options = RunOptions::new().map_err(failed)?;
         Ok(Self {
             is_single: batch == Some(1),
             outputs: expected.outputs.iter().map(|(name, _)| (*name).to_string()).collect(),
-            interrupt: Arc::new(Interrupt { options, is_raised: Mutex::new(false) }),
+            interrupt: Arc::new(Interrupt::new().map_err(failed)?),
             session,
         })
     }
@@ -129,7 +128,15 @@ impl<'a> Output<'a> {
 }
 
 impl Interrupt {
-    fn set(&self, raise: bool) {
+    pub(super) fn new() -> Result<Self, ort::Error> {
+        Ok(Self { options: RunOptions::new()?, is_raised: Mutex::new(false) })
+    }
+
+    pub(super) fn options(&self) -> &RunOptions {
+        &self.options
+    }
+
+    pub(super) fn set(&self, raise: bool) {
         let mut is_raised = self.is_raised.lock().unwrap_or_else(PoisonError::into_inner);
         let done = if raise { self.options.terminate() } else { self.options.unterminate() };
         match done {
@@ -138,12 +145,12 @@ impl Interrupt {
         }
     }
 
-    fn is_raised(&self) -> bool {
+    pub(super) fn is_raised(&self) -> bool {
         *self.is_raised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn configure(
+pub(super) fn configure(
     environment: &ort::environment::Environment,
     threads: usize,
 ) -> Result<ort::session::builder::SessionBuilder, ort::Error> {

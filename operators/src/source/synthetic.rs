@@ -135,7 +135,8 @@ impl Source for RoadCameras {
     type Record = Frame;
 
     fn lanes(&self) -> Vec<Lane> {
-        let lane = |number| Lane { name: format!("road-{number}"), policy: self.policy, pacing: self.pacing };
+        let lane =
+            |number| Lane { policy: self.policy, pacing: self.pacing, ..Lane::new(format!("road-{number}")) };
         (0..self.cameras).map(lane).collect()
     }
 
