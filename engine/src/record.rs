@@ -56,7 +56,6 @@ impl Place {
 
 /// A `Vec<Envelope<T>>` whose `T` is known at both ends.
 trait Records {
-    fn len(&self) -> usize;
     fn boxed(&self) -> Box<dyn Records>;
     fn encode(&self) -> Result<Vec<u8>>;
     fn take_tokens(&mut self) -> Vec<Token>;
@@ -64,10 +63,6 @@ trait Records {
 }
 
 impl<T: Data> Records for Vec<Envelope<T>> {
-    fn len(&self) -> usize {
-        Vec::len(self)
-    }
-
     fn boxed(&self) -> Box<dyn Records> {
         Box::new(self.clone())
     }
@@ -109,10 +104,6 @@ impl Batch {
             .into_any()
             .downcast()
             .expect("only the typed builder makes edges, so both ends agree on the type")
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
     }
 
     /// The records' bytes on a link (postcard); their epoch travels in the link's frame.

@@ -62,7 +62,8 @@ pub struct Arrival<T> {
 pub enum Stamp {
     /// It happened now: the engine stamps it with the run clock.
     Live,
-    /// Media time in milliseconds, never falling within a lane: two runs are comparable epoch by epoch.
+    /// Media time in milliseconds: two runs are comparable epoch by epoch. It rises within a lane by the
+    /// lane's `step_ms` at least; a record that comes sooner is put there.
     Media(Epoch),
 }
 

@@ -5,19 +5,32 @@
 
 pub mod branch;
 pub mod count_by;
+pub mod dedup;
+pub mod distinct;
 pub mod draw;
 pub mod fetch;
 pub mod filter;
 pub mod flat_map;
 pub mod infer;
+pub mod join_latest;
+pub mod join_relation;
+pub mod join_window;
+pub mod join_within;
 pub mod map;
 pub mod model;
 pub mod picture;
 pub mod pixels;
+pub mod rate_limit;
+pub mod reduce_by;
 pub mod road;
+pub mod sample;
+pub mod session;
+pub mod silence;
 pub mod sink;
+pub mod sliding;
 pub mod source;
 pub mod stateful;
+pub mod top_k;
 pub mod track;
 pub mod window;
 
@@ -30,15 +43,28 @@ pub mod prelude {
 
     pub use crate::branch::Branch;
     pub use crate::count_by::{Count, CountBy};
+    pub use crate::dedup::Dedup;
+    pub use crate::distinct::Distinct;
     pub use crate::filter::Filter;
     pub use crate::flat_map::FlatMap;
     pub use crate::infer::Infer;
+    pub use crate::join_latest::JoinLatest;
+    pub use crate::join_relation::JoinRelation;
+    pub use crate::join_window::JoinWindow;
+    pub use crate::join_within::JoinWithin;
     pub use crate::map::Map;
     pub use crate::model::{Detect, family};
     pub use crate::picture::{Detection, Detections, Frame, Rect};
+    pub use crate::rate_limit::RateLimit;
+    pub use crate::reduce_by::ReduceBy;
+    pub use crate::sample::Sample;
+    pub use crate::session::Session;
+    pub use crate::silence::{Silence, Silent};
     pub use crate::sink::{Call, Jpegs, Jsonl, Null};
+    pub use crate::sliding::Sliding;
     pub use crate::source::{RoadCameras, Video};
     pub use crate::stateful::Stateful;
+    pub use crate::top_k::{Ranked, TopK};
     pub use crate::track::{Track, Tracker, Tracks};
     pub use crate::window::{Window, Windowed};
 }

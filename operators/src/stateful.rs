@@ -6,7 +6,7 @@ use jellybean_engine::primitive::Emit;
 use jellybean_engine::primitive::each::FanOut;
 use jellybean_engine::primitive::keyed::{Key, Keyed, Logic};
 use jellybean_engine::topology::Stream;
-use jellybean_engine::{Data, Epoch};
+use jellybean_engine::{Data, Epoch, Failure};
 
 /// Folds records into a state per key.
 pub trait Stateful<K, T> {
@@ -51,7 +51,15 @@ impl<K: Key, T: Data, S: Data + Default, U: Data> Logic<K, T> for Stepping<S, T,
     type Out = U;
     const FAN_OUT: FanOut = FanOut::One;
 
-    fn record(&self, _key: &K, state: &mut S, _epoch: Epoch, record: T, emit: &mut Emit<U>) {
+    fn record(
+        &self,
+        _key: &K,
+        state: &mut S,
+        _epoch: Epoch,
+        record: T,
+        emit: &mut Emit<U>,
+    ) -> Result<(), Failure> {
         emit.push((self.0)(state, record));
+        Ok(())
     }
 }

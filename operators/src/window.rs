@@ -6,7 +6,7 @@ use jellybean_engine::primitive::Emit;
 use jellybean_engine::primitive::each::FanOut;
 use jellybean_engine::primitive::keyed::{Key, Keyed, Logic};
 use jellybean_engine::topology::Stream;
-use jellybean_engine::{Data, Epoch};
+use jellybean_engine::{Data, Epoch, Failure};
 use serde::{Deserialize, Serialize};
 
 /// What a window has come to.
@@ -78,9 +78,17 @@ impl<K: Key, T: Data, A: Data + Default> Logic<K, T> for Tumbling<A, T> {
     type Out = Windowed<K, A>;
     const FAN_OUT: FanOut = FanOut::One;
 
-    fn record(&self, _key: &K, open: &mut Self::State, epoch: Epoch, record: T, _emit: &mut Emit<Self::Out>) {
+    fn record(
+        &self,
+        _key: &K,
+        open: &mut Self::State,
+        epoch: Epoch,
+        record: T,
+        _emit: &mut Emit<Self::Out>,
+    ) -> Result<(), Failure> {
         let start_ms = epoch - epoch % self.size_ms;
         (self.add)(open.entry(start_ms).or_default(), record);
+        Ok(())
     }
 
     fn due(&self, open: &Self::State) -> Option<Epoch> {

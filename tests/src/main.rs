@@ -13,3 +13,4 @@ mod program;
 mod report;
 mod stop;
 mod tidy;
+mod twins;

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
@@ -19,6 +20,7 @@ use super::each::FanOut;
 use super::frozen::Frozen;
 use super::reorder::Reorder;
 use super::{Emit, guarded};
+use crate::failure::Failure;
 use crate::id::Epoch;
 use crate::record::{Batch, Data, Envelope, Place};
 use crate::stage::{Build, Kind, StageContext};
@@ -38,7 +40,17 @@ pub trait Logic<K, T>: Send + Sync + 'static {
     const FAN_OUT: FanOut;
 
     /// Takes a record in.
-    fn record(&self, key: &K, state: &mut Self::State, epoch: Epoch, record: T, emit: &mut Emit<Self::Out>);
+    ///
+    /// # Errors
+    /// The record is dropped with the failure's reason, and nothing is emitted for it.
+    fn record(
+        &self,
+        key: &K,
+        state: &mut Self::State,
+        epoch: Epoch,
+        record: T,
+        emit: &mut Emit<Self::Out>,
+    ) -> Result<(), Failure>;
 
     /// When the state wants [`Logic::close`], if ever: an epoch after every record it has seen.
     fn due(&self, _state: &Self::State) -> Option<Epoch> {
@@ -65,7 +77,42 @@ impl<T: Data> Stream<T> {
     }
 }
 
+/// A record of one of two streams.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Side<L, R> {
+    /// Of the stream that was asked.
+    Left(L),
+    /// Of the other one.
+    Right(R),
+}
+
+impl<K: Key, L: Data> Keyed<K, L> {
+    /// This stream and another one by the same key, as one: what a join is a [`Logic`] on. Within an
+    /// epoch and place, left comes before right. It adds three stages, `NAME-left`, `NAME-right` and
+    /// `NAME-both`.
+    pub fn together<R: Data>(&self, name: &str, other: &Keyed<K, R>) -> Keyed<K, Side<L, R>> {
+        let left = self.stream.each(&format!("{name}-left"), FanOut::One, |record, emit| {
+            emit.push(Side::Left(record));
+            Ok(())
+        });
+        let right = other.stream.each(&format!("{name}-right"), FanOut::One, |record, emit| {
+            emit.push(Side::Right(record));
+            Ok(())
+        });
+        let (left_key, right_key) = (self.key.clone(), other.key.clone());
+        left.merge(&format!("{name}-both"), [&right]).keyed(move |side| match side {
+            Side::Left(record) => left_key(record),
+            Side::Right(record) => right_key(record),
+        })
+    }
+}
+
 impl<K: Key, T: Data> Keyed<K, T> {
+    /// The stream itself.
+    pub(crate) fn stream(&self) -> &Stream<T> {
+        &self.stream
+    }
+
     /// A stage with state by key.
     pub fn logic<L: Logic<K, T>>(&self, name: &str, logic: L) -> Stream<L::Out> {
         let (key, logic) = (self.key.clone(), Arc::new(logic));
@@ -166,10 +213,7 @@ impl<K: Key, T: Data, L: Logic<K, T>> Driver<K, T, L> {
         let outcome = key.and_then(|key| {
             let state = states.by_key.entry(key.clone()).or_default();
             let due = logic.due(state);
-            let outcome = guarded(|| {
-                logic.record(&key, state, epoch, record, &mut emit);
-                Ok(())
-            });
+            let outcome = guarded(|| logic.record(&key, state, epoch, record, &mut emit));
             // Even what a panic left half done is due at some time.
             let due_now = logic.due(state);
             if due != due_now {

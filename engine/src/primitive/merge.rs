@@ -13,7 +13,8 @@ use crate::topology::{Stage, Stream};
 
 impl<T: Data> Stream<T> {
     /// This stream and others as one. Order is kept within each; where it matters across them, the
-    /// next stage with state restores it.
+    /// next stage with state restores it: of records that come from one, those of this stream are
+    /// first, then those of the others in their order. At most 65,536 streams.
     pub fn merge<'a>(&self, name: &str, others: impl IntoIterator<Item = &'a Self>) -> Self
     where
         T: 'a,
@@ -21,23 +22,30 @@ impl<T: Data> Stream<T> {
         let mut inputs = vec![self.stage()];
         inputs.extend(others.into_iter().map(Stream::stage));
         let build: Build = Arc::new(|scope, inputs, context| {
-            let counted = inputs.into_iter().enumerate().map(|(i, input)| count(input, i, context.clone()));
+            let counted =
+                inputs.into_iter().enumerate().map(|(i, input)| place::<T>(input, i, context.clone()));
             scope.concatenate(counted.collect::<Vec<_>>())
         });
-        self.topology().add(Stage::new(name, Kind::Stateless, inputs, build))
+        let mut stage = Stage::new(name, Kind::Stateless, inputs, build);
+        stage.fan_outs = 1;
+        self.topology().add(stage)
     }
 }
 
-/// Passes a stream on, counted at the edge it came by.
-fn count(input: Erased<'_>, index: usize, context: StageContext) -> Erased<'_> {
+/// Passes a stream on, counted at the edge it came by, each record in its stream's place.
+fn place<T: Data>(input: Erased<'_>, index: usize, context: StageContext) -> Erased<'_> {
     let name = context.name.clone();
     input.unary::<CapacityContainerBuilder<Vec<Batch>>, _, _, _>(Pipeline, &name, move |_, _| {
         move |input, output| {
             input.for_each(|capability, data| {
-                let n = data.iter().map(Batch::len).sum();
-                context.received(index, n);
-                context.sent(n);
-                output.session(&capability).give_container(data);
+                let mut session = output.session(&capability);
+                for batch in data.drain(..) {
+                    let mut records = batch.get::<T>();
+                    records.iter_mut().for_each(|envelope| envelope.at = envelope.at.child(index));
+                    context.received(index, records.len());
+                    context.sent(records.len());
+                    session.give(Batch::of(records));
+                }
             });
         }
     })

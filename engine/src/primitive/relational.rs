@@ -23,6 +23,7 @@ use timely::dataflow::operators::generic::Operator;
 use timely::progress::frontier::AntichainRef;
 
 use super::guarded;
+use super::keyed::Side;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handover::{Arrival, CHUNK_BYTES, State};
 use crate::id::Epoch;
@@ -75,33 +76,135 @@ impl<T: Data> Relation<T> {
         key: impl Fn(&T) -> K + Send + Sync + 'static,
         row: impl Fn(K, i64) -> R + Send + Sync + 'static,
     ) -> Stream<Change<R>> {
-        let (key, row, keep) = (Arc::new(key), Arc::new(row), self.keep);
-        let build: Build = Arc::new(move |_scope, mut inputs, context| {
-            let seam = Rc::new(Seam::default());
-            let updates = updates(inputs.remove(0), keep, key.clone(), &seam, context);
-            let arranged = VecCollection::new(updates).arrange_by_self();
-            let trace = RefCell::new(Some(arranged.trace.clone()));
+        let row = Arc::new(row);
+        self.view(name, key, move |rows| {
             let row = row.clone();
-            let counts =
-                arranged.as_collection(|key, ()| key.clone()).count().map(move |(key, n)| row(key, n));
-            let freeze = Box::new(move |frontier: Option<Epoch>| {
-                let mut slot = trace.borrow_mut();
-                let trace = slot.as_mut()?;
-                if let Some(epoch) = frontier {
-                    // What lies behind need not be told apart any more, but must stay behind a cut at `epoch`.
-                    let compacted = [epoch.saturating_sub(1)];
-                    trace.set_logical_compaction(AntichainRef::new(&compacted));
-                    trace.set_physical_compaction(AntichainRef::new(&compacted));
-                    return None;
+            rows.count().map(move |(key, n)| row(key, n)).into_i64()
+        })
+    }
+
+    /// Each value that is in the relation at least once, once.
+    pub fn distinct_values<R: Row>(
+        &self,
+        name: &str,
+        value: impl Fn(&T) -> R + Send + Sync + 'static,
+    ) -> Stream<Change<R>> {
+        self.view(name, value, |rows| rows.distinct().into_i64())
+    }
+
+    /// What `reduce` makes of all values of a key, each with how often it is there, in their order; kept
+    /// up to date. A panic of `reduce` is logged, and the key then has no rows.
+    pub fn reduce_values<K: Row, V: Row, R: Row>(
+        &self,
+        name: &str,
+        pair: impl Fn(&T) -> (K, V) + Send + Sync + 'static,
+        reduce: impl Fn(&K, &[(&V, i64)]) -> Vec<R> + Send + Sync + 'static,
+    ) -> Stream<Change<R>> {
+        let (reduce, stage) = (Arc::new(reduce), name.to_owned());
+        self.view(name, pair, move |rows| {
+            let (reduce, stage) = (reduce.clone(), stage.clone());
+            let reduced = rows.reduce(move |key, values, out| {
+                match guarded(|| Ok(reduce(key, values))) {
+                    Ok(made) => out.extend(made.into_iter().map(|row| (row, 1_i64))),
+                    Err(failure) => tracing::error!(stage, %failure, "a key was left out of a view"),
                 }
-                let rows = read(trace.batches_through(AntichainRef::new(&[]))?);
-                *slot = None;
-                Some(rows)
+                out.sort();
+                differential_dataflow::consolidation::consolidate(out);
             });
-            changes(counts, freeze, &seam, context)
+            reduced.map(|(_key, row)| row)
+        })
+    }
+
+    /// All pairs of this relation's rows and another's that have the same key, kept up to date. It adds
+    /// three stages before the join, `NAME-left`, `NAME-right` and `NAME-both`.
+    pub fn join_values<U: Data, K: Row, V: Row, W: Row, R: Row>(
+        &self,
+        name: &str,
+        other: &Relation<U>,
+        left: impl Fn(&T) -> (K, V) + Send + Sync + 'static,
+        right: impl Fn(&U) -> (K, W) + Send + Sync + 'static,
+        row: impl Fn(&K, &V, &W) -> R + Send + Sync + 'static,
+    ) -> Stream<Change<R>> {
+        let (mine, theirs, row) = (self.keep, other.keep, Arc::new(row));
+        let one = || self.stream.keyed(|_| ());
+        let both = one().together(name, &other.stream.keyed(|_| ()));
+        let keep = move |side: &Side<T, U>| if matches!(side, Side::Left(_)) { mine } else { theirs };
+        let pair = move |side: &Side<T, U>| match side {
+            Side::Left(record) => Side::Left(left(record)),
+            Side::Right(record) => Side::Right(right(record)),
+        };
+        view(both.stream(), name, keep, pair, move |rows: Rowed<'_, Side<(K, V), (K, W)>>| {
+            let row = row.clone();
+            let lefts = rows.clone().flat_map(|side| match side {
+                Side::Left(pair) => Some(pair),
+                Side::Right(_) => None,
+            });
+            let rights = rows.flat_map(|side| match side {
+                Side::Left(_) => None,
+                Side::Right(pair) => Some(pair),
+            });
+            lefts.join_map(rights, move |key, v, w| row(key, v, w))
+        })
+    }
+
+    fn view<K: Row, R: Row>(
+        &self,
+        name: &str,
+        row: impl Fn(&T) -> K + Send + Sync + 'static,
+        logic: impl for<'s> Fn(Rowed<'s, K>) -> Rowed<'s, R> + Send + Sync + 'static,
+    ) -> Stream<Change<R>> {
+        let keep = self.keep;
+        view(&self.stream, name, move |_| keep, row, logic)
+    }
+}
+
+/// A collection within a relational stage.
+type Rowed<'s, K> = VecCollection<'s, Epoch, K, i64>;
+
+/// A relational stage: the rows that `row` makes of records, arranged, and what `logic` makes of them.
+/// The rows alone are its state: what follows from them is made anew in the next generation.
+fn view<T: Data, K: Row, R: Row>(
+    stream: &Stream<T>,
+    name: &str,
+    keep: impl Fn(&T) -> Keep + Send + Sync + 'static,
+    row: impl Fn(&T) -> K + Send + Sync + 'static,
+    logic: impl for<'s> Fn(Rowed<'s, K>) -> Rowed<'s, R> + Send + Sync + 'static,
+) -> Stream<Change<R>> {
+    let (row, keep, logic) = (Arc::new(row), Arc::new(keep), Arc::new(logic));
+    let build: Build = Arc::new(move |_scope, mut inputs, context| {
+        let seam = Rc::new(Seam::default());
+        let updates = updates(inputs.remove(0), keep.clone(), row.clone(), &seam, context);
+        let arranged = VecCollection::new(updates).arrange_by_self();
+        let trace = RefCell::new(Some(arranged.trace.clone()));
+        let rows = logic(arranged.as_collection(|row, ()| row.clone()));
+        let freeze = Box::new(move |frontier: Option<Epoch>| {
+            let mut slot = trace.borrow_mut();
+            let trace = slot.as_mut()?;
+            if let Some(epoch) = frontier {
+                // What lies behind need not be told apart any more, but must stay behind a cut at `epoch`.
+                let compacted = [epoch.saturating_sub(1)];
+                trace.set_logical_compaction(AntichainRef::new(&compacted));
+                trace.set_physical_compaction(AntichainRef::new(&compacted));
+                return None;
+            }
+            let rows = read(trace.batches_through(AntichainRef::new(&[]))?);
+            *slot = None;
+            Some(rows)
         });
-        let stage = Stage::new(name, Kind::Relational, vec![self.stream.stage()], build);
-        self.stream.topology().add(stage)
+        changes(rows, freeze, &seam, context)
+    });
+    stream.topology().add(Stage::new(name, Kind::Relational, vec![stream.stage()], build))
+}
+
+/// Counts that differential keeps in the machine's own integers.
+trait IntoI64<'s, R> {
+    fn into_i64(self) -> Rowed<'s, R>;
+}
+
+impl<'s, R: Row> IntoI64<'s, R> for VecCollection<'s, Epoch, R, isize> {
+    fn into_i64(self) -> Rowed<'s, R> {
+        use timely::dataflow::operators::vec::Map;
+        VecCollection::new(self.inner.map(|(row, epoch, diff)| (row, epoch, diff as i64)))
     }
 }
 
@@ -147,7 +250,7 @@ where
 /// Records as updates, after what the previous generation handed over.
 fn updates<'s, T: Data, K: Row>(
     input: crate::stage::Erased<'s>,
-    keep: Keep,
+    keep: Arc<impl Fn(&T) -> Keep + Send + Sync + 'static>,
     key: Arc<impl Fn(&T) -> K + Send + Sync + 'static>,
     seam: &Rc<Seam>,
     context: &StageContext,
@@ -177,8 +280,8 @@ fn updates<'s, T: Data, K: Row>(
                     output.session(&capability).give_iterator(rows.0.into_iter());
                 }
                 for Envelope { epoch, at, record, .. } in waiting.drain(..) {
-                    match guarded(|| Ok(key(&record))) {
-                        Ok(key) => {
+                    match guarded(|| Ok((key(&record), keep(&record)))) {
+                        Ok((key, keep)) => {
                             context.received(0, 1);
                             let gone = match keep {
                                 Keep::Forever => None,
@@ -205,7 +308,7 @@ fn updates<'s, T: Data, K: Row>(
 
 /// Updates of a view as changes for the next stage; at the end, the arrangement for the next generation.
 fn changes<'s, R: Row, K: Row>(
-    view: VecCollection<'s, Epoch, R, isize>,
+    view: Rowed<'s, R>,
     freeze: Freeze<K>,
     seam: &Rc<Seam>,
     context: &StageContext,
@@ -216,22 +319,26 @@ fn changes<'s, R: Row, K: Row>(
         Pipeline,
         &name,
         move |capability, _| {
-            let mut waiting = std::collections::BTreeMap::<Epoch, Vec<Change<R>>>::new();
+            let mut waiting = std::collections::BTreeMap::<Epoch, Vec<(R, i64)>>::new();
             let mut held = Some(capability);
             move |(input, frontier), output| {
                 input.for_each(|_, data| {
                     for (record, epoch, diff) in data.drain(..) {
-                        waiting.entry(epoch).or_default().push(Change { diff: diff as i64, record });
+                        waiting.entry(epoch).or_default().push((record, diff));
                     }
                 });
                 let Some(capability) = &mut held else { return };
                 let frontier = frontier.frontier().as_option().copied();
                 let open = frontier.or(seam.until.get()).unwrap_or(Epoch::MAX);
                 while let Some(first) = waiting.first_entry().filter(|first| *first.key() < open) {
-                    let (epoch, mut changes) = first.remove_entry();
+                    let (epoch, mut updates) = first.remove_entry();
                     if epoch < seam.from.get() {
                         continue;
                     }
+                    // A view may come in pieces, which depend on how its input came.
+                    differential_dataflow::consolidation::consolidate(&mut updates);
+                    let changes = updates.into_iter().map(|(record, diff)| Change { diff, record });
+                    let mut changes: Vec<_> = changes.collect();
                     changes.sort();
                     context.sent(changes.len());
                     let envelopes = changes.into_iter().enumerate();
