@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
+use crate::stage::Kind;
 use crate::topology::{Graph, Stage};
 
 /// Bounds that no sensible plan exceeds; they keep a typing error from taking the machine down.
@@ -50,6 +51,25 @@ impl Plan {
                 );
             }
             self.check_place(graph, stage)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that every source stays where it is: its cameras are open there, and a lane read anew
+    /// elsewhere would begin again.
+    ///
+    /// # Errors
+    /// Names the first source that would move.
+    pub(crate) fn check_sources(&self, graph: &Graph, running: &Self) -> Result<()> {
+        for stage in graph.stages().filter(|stage| stage.kind == Kind::Source) {
+            let (from, to) = (&running.assignment(&stage.name).node, &self.assignment(&stage.name).node);
+            if from != to {
+                let message =
+                    format!("plan: source \"{}\" is open on node \"{from}\", not on \"{to}\"", stage.name);
+                return Err(Error::new(ErrorKind::Invalid, message).way_out(format!(
+                    "leave it on \"{from}\", or stop the run and start it with this plan"
+                )));
+            }
         }
         Ok(())
     }

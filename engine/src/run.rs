@@ -34,6 +34,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(600);
 pub struct Run {
     graph: Arc<Graph>,
     nodes: BTreeSet<String>,
+    /// The plan it began with: sources stay where that put them.
+    first: Plan,
     clock: Clock,
     ledger: Arc<Ledger>,
     digest: Arc<Digest>,
@@ -101,6 +103,7 @@ impl Run {
         let run = Self {
             graph,
             nodes,
+            first: plan.clone(),
             started_us: clock.now_us(),
             clock,
             ledger,
@@ -122,6 +125,7 @@ impl Run {
     /// What is wrong with the plan, or what could not be opened: then the old plan goes on untouched.
     pub fn apply(&self, plan: Plan) -> Result<Cut> {
         plan.check(&self.graph, &self.nodes)?;
+        plan.check_sources(&self.graph, &self.first)?;
         let id = self.wishes.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = bounded(1);
         self.ask(Request::Apply(Wish { id, plan: Arc::new(plan) }, answer));

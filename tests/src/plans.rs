@@ -57,6 +57,11 @@ fn error_a_refused_plan_leaves_no_trace() {
             ErrorKind::Invalid,
             &["\"detect\" has 0 slots"],
         ),
+        (
+            Plan::single("here").with("cameras", Assignment::on("there")),
+            ErrorKind::Invalid,
+            &["source \"cameras\" is open on node \"here\"", "leave it on \"here\""],
+        ),
     ] {
         let error = run.apply(plan).expect_err("the plan cannot be carried out");
         assert_eq!(error.kind(), kind, "{error}");
