@@ -3,6 +3,7 @@
 //! One operator, one file: an extension trait of the engine's `Stream`, its doctest, and the few lines
 //! that call a primitive of the engine. To add one, write its file and its line here.
 
+pub mod assign;
 pub mod branch;
 pub mod count_by;
 pub mod dedup;
@@ -18,6 +19,7 @@ pub mod join_window;
 pub mod join_within;
 pub mod map;
 pub mod model;
+pub mod mot;
 pub mod picture;
 pub mod pixels;
 pub mod rate_limit;
@@ -60,9 +62,9 @@ pub mod prelude {
     pub use crate::sample::Sample;
     pub use crate::session::Session;
     pub use crate::silence::{Silence, Silent};
-    pub use crate::sink::{Call, Jpegs, Jsonl, Null};
+    pub use crate::sink::{Call, Csv, Jpegs, Jsonl, Null};
     pub use crate::sliding::Sliding;
-    pub use crate::source::{RoadCameras, Video};
+    pub use crate::source::{Folder, RoadCameras, Video};
     pub use crate::stateful::Stateful;
     pub use crate::top_k::{Ranked, TopK};
     pub use crate::track::{Track, Tracker, Tracks};

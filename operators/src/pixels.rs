@@ -14,6 +14,7 @@ use jellybean_engine::{Failure, Reason};
 use serde::{Deserialize, Serialize};
 
 use crate::picture::{Format, Picture};
+pub use jpeg::jpeg_size;
 use pack::Scale;
 pub use place::Placed;
 use resize::Bilinear;

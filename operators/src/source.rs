@@ -1,15 +1,17 @@
-//! Where frames come from: files, and a synthetic road.
+//! Where frames come from: video files, folders of pictures, and a synthetic road.
 //!
-//! Invariant: both are replayable. They stamp media time (frame number over rate, in milliseconds,
+//! Invariant: all are replayable. They stamp media time (frame number over rate, in milliseconds,
 //! rounded down), whatever the pacing, so that two runs are comparable epoch by epoch.
 
 mod ffmpeg;
+mod folder;
 mod synthetic;
 mod video;
 
 #[cfg(test)]
 mod testing;
 
+pub use folder::Folder;
 pub use synthetic::RoadCameras;
 pub use video::Video;
 

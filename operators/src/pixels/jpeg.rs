@@ -36,6 +36,15 @@ pub(super) fn to_rgb(picture: &Picture, rgb: &mut Vec<u8>) -> Result<(), Failure
     decoder.decode_into(rgb).map_err(|e| unreadable(&e))
 }
 
+/// Width and height of a JPEG file, if its beginning says them; nothing is decoded.
+#[must_use]
+pub fn jpeg_size(data: &[u8]) -> Option<(u32, u32)> {
+    let mut decoder = JpegDecoder::new(ZCursor::new(data));
+    decoder.decode_headers().ok()?;
+    let (width, height) = decoder.dimensions()?;
+    Some((u32::try_from(width).ok()?, u32::try_from(height).ok()?))
+}
+
 /// Whether a file ends as JPEGs do; the decoder makes up what is missing at the end. Some cameras
 /// pad with zeros.
 fn is_whole(data: &[u8]) -> bool {

@@ -1,18 +1,14 @@
 //! Records as lines of JSON.
-//!
-//! Invariant: lines are written whole, so that several sinks can share the standard output.
 
-use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use jellybean_engine::sink::{Sink, Writer};
-use jellybean_engine::{Change, Data, Epoch, Error, ErrorKind, Failure, Reason, Result};
+use jellybean_engine::{Change, Data, Epoch, Result};
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
-/// How many bytes of lines are held back before they are written in one go.
-const PENDING_BYTES: usize = 64 << 10;
+use super::lines::{Lines, Output, Target};
 
 /// Writes `{"epoch": …, "record": …}`, a line per record; for changes of relations see [`Jsonl::changes`].
 ///
@@ -35,12 +31,6 @@ pub struct Jsonl<T> {
 
 /// Appends a record's JSON, without the line's end.
 type LineOf<T> = fn(&mut Vec<u8>, Epoch, &T) -> serde_json::Result<()>;
-
-#[derive(Clone, Debug)]
-enum Target {
-    Stdout,
-    File(PathBuf),
-}
 
 impl<T: Serialize> Jsonl<T> {
     /// Writes to the standard output.
@@ -78,72 +68,23 @@ impl<T: Data> Sink for Jsonl<T> {
     type Record = T;
 
     fn open(&self) -> Result<Box<dyn Writer<Record = T>>> {
-        self.lines(OpenOptions::new().write(true).create(true).truncate(true))
+        self.to.create().map(|output| self.lines(output))
     }
 
     fn reopen(&self) -> Result<Box<dyn Writer<Record = T>>> {
-        self.lines(OpenOptions::new().append(true).create(true))
+        self.to.append().map(|output| self.lines(output))
     }
 }
 
 impl<T: Data> Jsonl<T> {
-    fn lines(&self, options: &OpenOptions) -> Result<Box<dyn Writer<Record = T>>> {
-        let (place, output): (String, Box<dyn Write + Send>) = match &self.to {
-            Target::Stdout => ("the standard output".into(), Box::new(io::stdout())),
-            Target::File(path) => {
-                let place = path.display().to_string();
-                let closed = |e| {
-                    Error::new(ErrorKind::Unavailable, format!("{place} cannot be written"))
-                        .way_out("check that its folder exists and is writable")
-                        .because(e)
-                };
-                let file = options.open(path).map_err(closed)?;
-                (place, Box::new(file))
-            }
+    fn lines(&self, output: Output) -> Box<dyn Writer<Record = T>> {
+        let line = self.line;
+        let line = move |to: &mut Vec<u8>, epoch, record: &T| {
+            line(to, epoch, record).map_err(|e| format!("a record has no JSON form: {e}"))?;
+            to.push(b'\n');
+            Ok(())
         };
-        Ok(Box::new(Lines { place, output, pending: Vec::new(), line: self.line }))
-    }
-}
-
-struct Lines<T> {
-    place: String,
-    output: Box<dyn Write + Send>,
-    /// Whole lines only.
-    pending: Vec<u8>,
-    line: LineOf<T>,
-}
-
-impl<T: Data> Writer for Lines<T> {
-    type Record = T;
-
-    fn write(&mut self, epoch: Epoch, record: T) -> Result<(), Failure> {
-        let whole = self.pending.len();
-        if let Err(error) = (self.line)(&mut self.pending, epoch, &record) {
-            self.pending.truncate(whole);
-            return Err(Failure::new(Reason::FAILED, format!("a record has no JSON form: {error}")));
-        }
-        self.pending.push(b'\n');
-        if self.pending.len() < PENDING_BYTES { Ok(()) } else { self.write_out() }
-    }
-
-    fn flush(&mut self) -> Result<(), Failure> {
-        self.write_out()?;
-        self.output
-            .flush()
-            .map_err(|e| Failure::new(Reason::FAILED, format!("{} cannot be written: {e}", self.place)))
-    }
-}
-
-impl<T> Lines<T> {
-    fn write_out(&mut self) -> Result<(), Failure> {
-        let outcome = self.output.write_all(&self.pending);
-        let lines = self.pending.iter().filter(|b| **b == b'\n').count();
-        self.pending.clear();
-        self.pending.shrink_to(PENDING_BYTES);
-        outcome.map_err(|e| {
-            let message = format!("{} cannot be written, up to {lines} lines are lost: {e}", self.place);
-            Failure::new(Reason::FAILED, message)
-        })
+        Box::new(Lines::new(output, line))
     }
 }
 
@@ -173,6 +114,8 @@ impl Formatter for BytesCounted {
 mod tests {
     use std::collections::BTreeMap;
     use std::fs;
+
+    use jellybean_engine::{ErrorKind, Reason};
 
     use super::*;
     use crate::picture::{Format, Picture};
