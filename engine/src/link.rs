@@ -102,8 +102,17 @@ impl Link {
         Ok(())
     }
 
+    /// The next frame. A sender that found the link full is woken: acknowledgements alone would not do
+    /// it, since what is to be acknowledged may wait for a frontier that the sender still keeps.
     pub(crate) fn receive(&self) -> Option<Frame> {
-        lock(&self.forward).queue.pop_front()
+        let mut forward = lock(&self.forward);
+        let was_full = forward.queue.len() >= FRAMES_MAX;
+        let frame = forward.queue.pop_front();
+        drop(forward);
+        if was_full && let Some(wake) = &lock(&self.back).wake {
+            _ = wake.activate();
+        }
+        frame
     }
 
     /// Tells the sender that everything which came of frame `seq` has left the receiving node.
