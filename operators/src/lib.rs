@@ -56,7 +56,7 @@ pub mod prelude {
     pub use crate::join_within::JoinWithin;
     pub use crate::map::Map;
     pub use crate::model::{Detect, family};
-    pub use crate::picture::{Detection, Detections, Frame, Rect};
+    pub use crate::picture::{Appearance, Appearances, Detection, Detections, Embedding, Frame, Rect};
     pub use crate::rate_limit::RateLimit;
     pub use crate::reduce_by::ReduceBy;
     pub use crate::sample::Sample;

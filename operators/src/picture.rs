@@ -117,6 +117,63 @@ pub struct Detections {
     pub seen: Vec<Detection>,
 }
 
+/// What something looks like, as a vector of length 1: the nearer two of them, the likelier it is the
+/// same thing. Clones share it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Embedding(Arc<[f32]>);
+
+impl Embedding {
+    /// Brings `values` to length 1; `None` if they have none or are not finite.
+    ///
+    /// ```
+    /// use jellybean_operators::picture::Embedding;
+    /// let a = Embedding::normalised(&[3.0, 4.0]).unwrap();
+    /// let b = Embedding::normalised(&[4.0, 3.0]).unwrap();
+    /// assert_eq!(a.values(), [0.6, 0.8]);
+    /// assert!((a.similarity(&b) - 0.96).abs() < 1e-6);
+    /// assert_eq!(Embedding::normalised(&[0.0, 0.0]), None);
+    /// ```
+    #[must_use]
+    pub fn normalised(values: &[f32]) -> Option<Self> {
+        let length = values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
+        let usable = length.is_finite() && length > 0.0;
+        usable.then(|| Self(values.iter().map(|&v| (f64::from(v) / length) as f32).collect()))
+    }
+
+    /// Its numbers.
+    #[must_use]
+    pub fn values(&self) -> &[f32] {
+        &self.0
+    }
+
+    /// The cosine of the angle between the two, in -1..=1; 0 where they have different numbers of values.
+    #[must_use]
+    pub fn similarity(&self, other: &Self) -> f32 {
+        if self.0.len() != other.0.len() {
+            return 0.0;
+        }
+        self.0.iter().zip(&*other.0).map(|(a, b)| a * b).sum::<f32>().clamp(-1.0, 1.0)
+    }
+}
+
+/// One thing seen in a frame, and what it looks like.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Appearance {
+    /// What, and where.
+    pub detection: Detection,
+    /// What it looks like.
+    pub embedding: Embedding,
+}
+
+/// What was seen in a frame, with what each thing looks like; the frame goes along.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Appearances {
+    /// The frame.
+    pub frame: Frame,
+    /// What was seen, by falling score.
+    pub seen: Vec<Appearance>,
+}
+
 /// Bytes as bytes, never as a list of numbers.
 mod shared_bytes {
     use super::Arc;
