@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use jellybean::Result;
 use jellybean_benches::{machine_seconds, processor_seconds};
-use jellybean_engine::source::{Arrival, Feed, Lane, Source, Stamp, Stopper};
+use jellybean_engine::source::{Arrival, Feed, Lane, Source, Stopper};
 use jellybean_engine::{Clock, Run, Topology};
 use jellybean_operators::prelude::*;
 
-/// A live camera that shows one frame and then nothing.
+/// A live camera that shows nothing.
 struct Silent;
 
 #[derive(Default)]
 struct SilentFeed {
-    begun: bool,
     stopped: Arc<(AtomicBool, Mutex<()>, Condvar)>,
 }
 
@@ -24,7 +23,7 @@ impl Source for Silent {
     type Record = u64;
 
     fn lanes(&self) -> Vec<Lane> {
-        vec![Lane::new("silent")]
+        vec![Lane::live("silent")]
     }
 
     fn open(&self, _lane: usize, _clock: &Clock) -> Result<Box<dyn Feed<Record = u64>>> {
@@ -36,10 +35,6 @@ impl Feed for SilentFeed {
     type Record = u64;
 
     fn next(&mut self) -> Result<Option<Arrival<u64>>> {
-        if !self.begun {
-            self.begun = true;
-            return Ok(Some(Arrival { record: 0, stamp: Stamp::Live, bytes: 8 }));
-        }
         let (stopped, lock, changed) = &*self.stopped;
         let mut guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
         while !stopped.load(Ordering::SeqCst) {

@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -30,6 +30,12 @@ const LATEST_RECORDS_MAX: usize = 2;
 const LIMITS: Limits = Limits { records_min: 8, records_max: 4096, bytes_max: 512 << 20 };
 /// How long a lane's thread waits before it looks whether it was stopped.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long a lane under `latest` may be silent before its time moves on without it.
+const STALL_MAX_MS: u64 = 2_000;
+/// The pause after the first error of an outage; it doubles with each.
+const PAUSE_MIN_MS: u64 = 250;
+/// The longest pause: a picture should be back soon after its camera is.
+const PAUSE_MAX_MS: u64 = 1_000;
 
 /// A record that waits to enter.
 pub(crate) struct Waiting<T> {
@@ -49,9 +55,10 @@ pub(crate) struct Entry<T> {
 }
 
 /// What the control path sees and sets of an entry, and who is to be woken.
-#[derive(Default)]
 pub(crate) struct Doors {
-    started: AtomicBool,
+    clock: Clock,
+    /// When the feeds were started, by the clock: epochs count from here.
+    started_ms: OnceLock<u64>,
     stopping: AtomicBool,
     reached: AtomicU64,
     promise: Mutex<Option<Epoch>>,
@@ -64,6 +71,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Doors {
+    fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            started_ms: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+            reached: AtomicU64::new(0),
+            promise: Mutex::default(),
+            wake: Mutex::default(),
+            hungry: AtomicBool::new(false),
+        }
+    }
+
+    /// The epoch that it is now; 0 before the start.
+    fn now(&self) -> Epoch {
+        self.started_ms.get().map_or(0, |start_ms| self.clock.now_ms().saturating_sub(*start_ms))
+    }
+
     /// The first epoch that this entry has neither closed nor sent a record of.
     pub(crate) fn reached(&self) -> Epoch {
         self.reached.load(Ordering::SeqCst)
@@ -107,7 +131,7 @@ impl Doors {
 
 /// An entry as the control path sees it.
 pub(crate) trait Gate: Send + Sync {
-    /// Starts the feeds; media time counts from here.
+    /// Starts the feeds; epochs count from here.
     fn start(&self);
 
     /// Where the entry stands: the first epoch it has neither closed nor sent a record of.
@@ -129,7 +153,7 @@ pub(crate) trait Gate: Send + Sync {
 
 impl<T: Send + 'static> Gate for Entry<T> {
     fn start(&self) {
-        self.shared.started.store(true, Ordering::SeqCst);
+        self.shared.started_ms.get_or_init(|| self.shared.clock.now_ms());
         self.lanes.iter().for_each(|lane| lane.changed.notify_all());
     }
 
@@ -176,7 +200,7 @@ impl<T: Send + 'static> Entry<T> {
         clock: &Clock,
         ledger: &Arc<Ledger>,
     ) -> Result<Arc<Self>> {
-        let shared = Arc::new(Doors::default());
+        let shared = Arc::new(Doors::new(clock.clone()));
         let mut entry = Self {
             lanes: Vec::new(),
             credit: Credit::new(LIMITS),
@@ -187,18 +211,11 @@ impl<T: Send + 'static> Entry<T> {
         let (report, opened) = bounded(source.lanes().len());
         for (i, spec) in source.lanes().into_iter().enumerate() {
             let place = format!("source \"{name}\", lane \"{}\"", spec.name);
-            let lane = Arc::new(Lane {
-                number: ledger.open_lane(format!("{name}/{}", spec.name)),
-                spec,
-                clock: clock.clone(),
-                ledger: ledger.clone(),
-                doors: entry.shared.clone(),
-                state: Mutex::default(),
-                changed: Condvar::new(),
-            });
+            let number = ledger.open_lane(format!("{name}/{}", spec.name), spec.live);
+            let lane = Arc::new(Lane::new(number, spec, entry.shared.clone(), ledger.clone()));
             let (reading, source, report) = (lane.clone(), source.clone(), report.clone());
             let thread = std::thread::Builder::new().name(format!("lane-{i}")).spawn(move || {
-                let feed = source.open(i, &reading.clock).map_err(|e| e.at(&place));
+                let feed = source.open(i, &reading.doors.clock).map_err(|e| e.at(&place));
                 // The opener waits for every lane's report.
                 _ = report.send(feed.as_ref().map(|feed| feed.stopper()).map_err(Error::again));
                 if let Ok(feed) = feed {
@@ -236,7 +253,6 @@ impl<T> Drop for Entry<T> {
 pub(crate) struct Lane<T> {
     pub(crate) number: u32,
     spec: LaneSpec,
-    clock: Clock,
     ledger: Arc<Ledger>,
     doors: Arc<Doors>,
     state: Mutex<LaneState<T>>,
@@ -249,14 +265,12 @@ struct LaneState<T> {
     floor: Epoch,
     /// Whether the floor moves with the clock.
     live: bool,
+    /// When something came last, as an epoch by the clock.
+    heard: Epoch,
+    /// The epoch of a record whose time has not come yet.
+    early: Option<Epoch>,
     next_number: u64,
     finished: bool,
-}
-
-impl<T> Default for LaneState<T> {
-    fn default() -> Self {
-        Self { queue: VecDeque::new(), floor: 0, live: false, next_number: 0, finished: false }
-    }
 }
 
 /// How far a lane has come.
@@ -264,23 +278,53 @@ impl<T> Default for LaneState<T> {
 pub(crate) struct Low {
     /// Nothing below this will come; `None` once the lane is through.
     pub(crate) epoch: Option<Epoch>,
-    /// Whether it moves with the clock.
-    pub(crate) live: bool,
+    /// Whether the clock can move it, so that it wants to be looked at.
+    pub(crate) clocked: bool,
+    /// Whether a record waits to be taken.
+    pub(crate) waiting: bool,
 }
 
 impl<T> Lane<T> {
-    /// How far the lane has come; a live one closes the past by looking.
+    fn new(number: u32, spec: LaneSpec, doors: Arc<Doors>, ledger: Arc<Ledger>) -> Self {
+        let state = LaneState {
+            queue: VecDeque::new(),
+            floor: 0,
+            live: spec.live,
+            heard: 0,
+            early: None,
+            next_number: 0,
+            finished: false,
+        };
+        Self { number, spec, ledger, doors, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// How far the lane has come; the clock closes the past of some by looking.
     pub(crate) fn low(&self) -> Low {
         let mut state = lock(&self.state);
-        let live = state.live;
-        if live && state.queue.is_empty() && !state.finished {
-            state.floor = state.floor.max(self.clock.now_ms());
+        let clocked = !state.finished && (state.live || self.may_stall());
+        if clocked && state.queue.is_empty() {
+            state.floor = state.floor.max(self.past(&state));
         }
         let epoch = match state.queue.front() {
             Some(head) => Some(head.epoch),
             None => Some(state.floor).filter(|_| !state.finished),
         };
-        Low { epoch, live }
+        Low { epoch, clocked, waiting: !state.queue.is_empty() }
+    }
+
+    /// Whether it stands in for a camera: others must not wait for it for ever.
+    fn may_stall(&self) -> bool {
+        (self.spec.policy, self.spec.pacing) == (Policy::Latest, Pacing::Realtime)
+    }
+
+    /// The epoch below which the clock lets nothing in any more.
+    fn past(&self, state: &LaneState<T>) -> Epoch {
+        let now = self.doors.now();
+        if state.live {
+            return now;
+        }
+        let stalled = now.saturating_sub(state.heard) >= STALL_MAX_MS;
+        if stalled { now.min(state.early.unwrap_or(Epoch::MAX)) } else { 0 }
     }
 
     /// Takes the oldest record, if `admit` lets it in.
@@ -296,39 +340,55 @@ impl<T> Lane<T> {
     /// The lane's thread.
     fn read(&self, mut feed: Box<dyn Feed<Record = T>>, place: &str) {
         self.wait_for_start();
-        let start_ms = self.clock.now_ms();
+        let mut pause_ms = PAUSE_MIN_MS;
         while !self.is_stopping() {
             match feed.next() {
                 Ok(Some(arrival)) => {
-                    self.pace(&arrival, start_ms);
+                    pause_ms = PAUSE_MIN_MS;
+                    self.pace(&arrival);
                     self.offer(arrival);
                 }
                 Ok(None) => break,
+                Err(_) if self.is_stopping() => break,
+                Err(outage) if self.spec.live => {
+                    tracing::warn!("{place}: no picture: {outage}");
+                    self.ledger.down(self.number, outage.to_string(), self.doors.clock.now_us());
+                    self.sleep_until(self.doors.now() + pause_ms);
+                    pause_ms = (2 * pause_ms).min(PAUSE_MAX_MS);
+                }
                 Err(error) => {
-                    if !self.is_stopping() {
-                        self.ledger.fault(self.number, error.at(place).to_string());
-                    }
+                    self.ledger.fault(self.number, error.at(place).to_string());
                     break;
                 }
             }
         }
+        self.ledger.ended(self.number, self.doors.clock.now_us());
         lock(&self.state).finished = true;
         self.doors.wake();
     }
 
     fn wait_for_start(&self) {
         let mut state = lock(&self.state);
-        while !self.doors.started.load(Ordering::SeqCst) && !self.is_stopping() {
+        while self.doors.started_ms.get().is_none() && !self.is_stopping() {
             state = self.wait(state, LOOK);
         }
+        drop(state);
+        self.ledger.began(self.number, self.doors.clock.now_us());
     }
 
     /// Waits until media time has come.
-    fn pace(&self, arrival: &Arrival<T>, start_ms: u64) {
+    fn pace(&self, arrival: &Arrival<T>) {
         let (Stamp::Media(epoch), Pacing::Realtime) = (arrival.stamp, self.spec.pacing) else { return };
+        lock(&self.state).early = Some(epoch);
+        self.sleep_until(epoch);
+        lock(&self.state).early = None;
+    }
+
+    /// Waits until the clock has reached an epoch.
+    fn sleep_until(&self, epoch: Epoch) {
         let mut state = lock(&self.state);
         loop {
-            let ahead_ms = (start_ms + epoch).saturating_sub(self.clock.now_ms());
+            let ahead_ms = epoch.saturating_sub(self.doors.now());
             if ahead_ms == 0 || self.is_stopping() {
                 return;
             }
@@ -350,14 +410,15 @@ impl<T> Lane<T> {
         let Arrival { record, stamp, bytes } = arrival;
         let number = state.next_number;
         let epoch = match stamp {
-            Stamp::Live => self.clock.now_ms(),
+            Stamp::Live => self.doors.now(),
             Stamp::Media(epoch) => epoch,
         };
         let epoch = epoch.max(state.floor);
         state.next_number += 1;
-        state.live = stamp == Stamp::Live;
+        state.live = self.spec.live || stamp == Stamp::Live;
+        state.heard = self.doors.now();
         state.floor = epoch + if state.live { 1 } else { self.spec.step_ms.max(1) };
-        self.ledger.admitted(self.number, epoch, number, self.clock.now_us());
+        self.ledger.admitted(self.number, epoch, number, self.doors.clock.now_us());
         if state.queue.len() >= LATEST_RECORDS_MAX && self.spec.policy == Policy::Latest {
             self.drop_oldest(&mut state);
         }
@@ -429,5 +490,151 @@ impl Entries {
     /// Every entry of the node.
     pub(crate) fn gates(&self) -> Vec<Arc<dyn Gate>> {
         lock(&self.0).values().map(|sides| sides.gate.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::SourceAccount;
+
+    /// A lane on a clock of its own, started.
+    fn lane(spec: LaneSpec) -> (Lane<u64>, Clock) {
+        let clock = Clock::simulated();
+        // A run does not begin with its clock.
+        clock.advance(Duration::from_secs(7));
+        let ledger = Ledger::new(std::iter::empty());
+        let number = ledger.open_lane(spec.name.clone(), spec.live);
+        let lane = Lane::new(number, spec, Arc::new(Doors::new(clock.clone())), ledger);
+        assert_eq!(lane.low().epoch, Some(0), "nothing is closed before the start");
+        lane.doors.started_ms.get_or_init(|| clock.now_ms());
+        (lane, clock)
+    }
+
+    fn offer(lane: &Lane<u64>, stamp: Stamp) {
+        lane.offer(Arrival { record: 0, stamp, bytes: 8 });
+    }
+
+    fn low_after(lane: &Lane<u64>, clock: &Clock, ms: u64) -> Epoch {
+        clock.advance(Duration::from_millis(ms));
+        lane.low().epoch.expect("the lane goes on")
+    }
+
+    fn take(lane: &Lane<u64>) -> Epoch {
+        lane.take(|_| Some(())).expect("a record waits").1.epoch
+    }
+
+    #[test]
+    fn a_live_lane_closes_its_time_from_the_start_whatever_its_policy() {
+        for policy in [Policy::Latest, Policy::Block] {
+            let (lane, clock) = lane(LaneSpec { policy, ..LaneSpec::live("yard") });
+            assert!(lane.low().clocked);
+            assert_eq!(low_after(&lane, &clock, 500), 500);
+            offer(&lane, Stamp::Live);
+            assert_eq!(low_after(&lane, &clock, 100), 500, "never past the oldest record that it holds");
+            assert_eq!(take(&lane), 500);
+            assert_eq!(low_after(&lane, &clock, 0), 600);
+        }
+    }
+
+    #[test]
+    fn a_camera_of_media_time_holds_the_others_up_for_two_seconds_at_most() {
+        let camera = LaneSpec {
+            policy: Policy::Latest,
+            pacing: Pacing::Realtime,
+            step_ms: 40,
+            ..LaneSpec::new("yard")
+        };
+        let (lane, clock) = lane(camera);
+        clock.advance(Duration::from_millis(1_000));
+        offer(&lane, Stamp::Media(1_000));
+        assert_eq!(take(&lane), 1_000);
+        assert_eq!(low_after(&lane, &clock, 1_999), 1_040, "until then its own records move it");
+        assert_eq!(low_after(&lane, &clock, 1), 3_000);
+        assert_eq!(low_after(&lane, &clock, 500), 3_500);
+        offer(&lane, Stamp::Media(1_040));
+        assert_eq!(take(&lane), 3_500, "what comes too late is stamped later");
+        assert_eq!(low_after(&lane, &clock, 100), 3_540, "it has been heard of");
+    }
+
+    #[test]
+    fn a_record_that_waits_for_its_time_is_not_overtaken_by_it() {
+        let (lane, clock) = lane(LaneSpec {
+            policy: Policy::Latest,
+            pacing: Pacing::Realtime,
+            ..LaneSpec::new("a picture an hour")
+        });
+        lock(&lane.state).early = Some(5_000);
+        assert_eq!(low_after(&lane, &clock, 4_000), 4_000);
+        assert_eq!(low_after(&lane, &clock, 4_000), 5_000);
+        offer(&lane, Stamp::Media(5_000));
+        assert_eq!(take(&lane), 5_000);
+    }
+
+    #[test]
+    fn other_lanes_of_media_time_hold_up_for_ever() {
+        for (policy, pacing) in
+            [(Policy::Block, Pacing::Realtime), (Policy::Block, Pacing::Max), (Policy::Latest, Pacing::Max)]
+        {
+            let (lane, clock) = lane(LaneSpec { policy, pacing, ..LaneSpec::new("film") });
+            assert!(!lane.low().clocked);
+            assert_eq!(low_after(&lane, &clock, 3_600_000), 0);
+        }
+    }
+
+    /// Yields what it is told to.
+    struct Script(VecDeque<Result<u64, &'static str>>);
+
+    impl Feed for Script {
+        type Record = u64;
+
+        fn next(&mut self) -> Result<Option<Arrival<u64>>> {
+            match self.0.pop_front() {
+                Some(Ok(record)) => Ok(Some(Arrival { record, stamp: Stamp::Live, bytes: 8 })),
+                Some(Err(why)) => Err(Error::new(ErrorKind::Unavailable, why)),
+                None => Ok(None),
+            }
+        }
+    }
+
+    /// Reads a script to its end, while somebody else moves the clock; returns the lane's account.
+    fn read(lane: &Lane<u64>, clock: &Clock, script: &[Result<u64, &'static str>]) -> SourceAccount {
+        let feed = Script(script.iter().copied().collect());
+        let reading = AtomicBool::new(true);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while reading.load(Ordering::SeqCst) {
+                    clock.advance(Duration::from_millis(1));
+                    lane.changed.notify_all();
+                    std::thread::yield_now();
+                }
+            });
+            lane.read(Box::new(feed), "lane");
+            reading.store(false, Ordering::SeqCst);
+        });
+        lane.ledger.accounts().sources[&lane.spec.name].clone()
+    }
+
+    #[test]
+    fn an_outage_of_a_live_lane_is_a_gap_and_not_the_end() {
+        let (lane, clock) = lane(LaneSpec { policy: Policy::Block, ..LaneSpec::live("yard") });
+        let script = [Err("not there yet"), Ok(0), Err("gone"), Err("still gone"), Ok(1), Err("gone again")];
+        let account = read(&lane, &clock, &script);
+        assert_eq!(account.admitted, 2);
+        let gaps = account.gaps.expect("a live lane has them");
+        assert_eq!((gaps.count, gaps.reconnects, gaps.open), (3, 2, true));
+        assert_eq!(gaps.last_reason, "gone again");
+        // A pause before each of four further tries: 250 ms, 250 + 500 ms, 250 ms.
+        assert!(gaps.seconds >= 1.25, "{gaps:?}");
+        assert!(lane.ledger.accounts().faults.is_empty());
+        assert!(lane.low().epoch.is_some(), "two records wait");
+    }
+
+    #[test]
+    fn an_error_ends_a_lane_that_is_not_live() {
+        let (lane, clock) = lane(LaneSpec::new("film"));
+        let account = read(&lane, &clock, &[Ok(0), Err("damaged"), Ok(1)]);
+        assert_eq!((account.admitted, account.gaps), (1, None));
+        assert_eq!(lane.ledger.accounts().faults, ["lane: damaged"]);
     }
 }

@@ -66,6 +66,42 @@ struct Lane {
     dropped: Dropped,
     fault: Option<String>,
     open: VecDeque<Open>,
+    /// Of live lanes only.
+    watch: Option<Watch>,
+}
+
+/// When a live lane was without records.
+#[derive(Default)]
+struct Watch {
+    heard_us: u64,
+    /// Seconds of the gaps that are over.
+    past_seconds: f64,
+    gaps: Gaps,
+}
+
+impl Watch {
+    fn heard(&mut self, now_us: u64) {
+        if self.gaps.open {
+            self.measure(now_us);
+            self.past_seconds = self.gaps.seconds;
+            self.gaps.open = false;
+            self.gaps.reconnects += 1;
+        }
+        self.heard_us = now_us;
+    }
+
+    fn down(&mut self, reason: String, now_us: u64) {
+        self.gaps.count += u64::from(!self.gaps.open);
+        self.gaps.open = true;
+        self.gaps.last_reason = reason;
+        self.measure(now_us);
+    }
+
+    fn measure(&mut self, now_us: u64) {
+        if self.gaps.open {
+            self.gaps.seconds = self.past_seconds + now_us.saturating_sub(self.heard_us) as f64 / 1e6;
+        }
+    }
 }
 
 /// A frame on its way, in the order of its lane.
@@ -113,7 +149,7 @@ impl Ledger {
     }
 
     /// Opens a lane's account; its index is the lane's number in the run.
-    pub(crate) fn open_lane(&self, name: String) -> u32 {
+    pub(crate) fn open_lane(&self, name: String, live: bool) -> u32 {
         let mut lanes = lock(&self.lanes);
         lanes.push(Lane {
             name,
@@ -123,6 +159,7 @@ impl Ledger {
             dropped: Dropped::default(),
             fault: None,
             open: VecDeque::new(),
+            watch: live.then(Watch::default),
         });
         u32::try_from(lanes.len() - 1).expect("fewer than 2^32 lanes")
     }
@@ -131,6 +168,9 @@ impl Ledger {
     pub(crate) fn admitted(&self, lane: u32, epoch: Epoch, number: u64, now_us: u64) {
         let lane = &mut lock(&self.lanes)[lane as usize];
         lane.admitted += 1;
+        if let Some(watch) = &mut lane.watch {
+            watch.heard(now_us);
+        }
         lane.open.push_back(Open { epoch, number, admitted_us: now_us, degraded: false });
     }
 
@@ -140,6 +180,27 @@ impl Ledger {
         if let Ok(i) = lane.open.binary_search_by_key(&number, |o| o.number) {
             lane.open.remove(i);
             lane.dropped.add(failure, 1);
+        }
+    }
+
+    /// A lane's feed is being read from now on.
+    pub(crate) fn began(&self, lane: u32, now_us: u64) {
+        if let Some(watch) = &mut lock(&self.lanes)[lane as usize].watch {
+            watch.heard_us = now_us;
+        }
+    }
+
+    /// A live lane has no records for now; its next one ends the gap.
+    pub(crate) fn down(&self, lane: u32, reason: String, now_us: u64) {
+        if let Some(watch) = &mut lock(&self.lanes)[lane as usize].watch {
+            watch.down(reason, now_us);
+        }
+    }
+
+    /// A lane is over: a gap that is open grows no longer.
+    pub(crate) fn ended(&self, lane: u32, now_us: u64) {
+        if let Some(watch) = &mut lock(&self.lanes)[lane as usize].watch {
+            watch.measure(now_us);
         }
     }
 
@@ -283,6 +344,24 @@ pub struct SourceAccount {
     pub dropped: BTreeMap<String, u64>,
     /// Frames on their way.
     pub in_flight: u64,
+    /// When there were no pictures; of live lanes only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gaps: Option<Gaps>,
+}
+
+/// The outages of a live lane. A gap lasts from the last record before it to the first one after it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Gaps {
+    /// How many.
+    pub count: u64,
+    /// All together, in seconds; of one that goes on, as of when it was last tried to end it.
+    pub seconds: f64,
+    /// How many of them ended with a record.
+    pub reconnects: u64,
+    /// Whether one goes on.
+    pub open: bool,
+    /// What was said of the last one; empty where there was none.
+    pub last_reason: String,
 }
 
 impl SourceAccount {
@@ -293,12 +372,13 @@ impl SourceAccount {
             degraded: lane.degraded,
             dropped: lane.dropped.counts(),
             in_flight: lane.open.len() as u64,
+            gaps: lane.watch.as_ref().map(|watch| watch.gaps.clone()),
         }
     }
 }
 
 impl Accounts {
-    /// All sources together.
+    /// All sources together; whose gaps they were is only in their own accounts.
     #[must_use]
     pub fn total(&self) -> SourceAccount {
         let mut total = SourceAccount::default();
@@ -322,5 +402,48 @@ impl Accounts {
                 .sources
                 .values()
                 .all(|s| s.in_flight == 0 && s.admitted == s.completed + s.dropped.values().sum::<u64>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Gaps, Ledger};
+
+    const SECOND_US: u64 = 1_000_000;
+
+    #[test]
+    fn a_gap_lasts_from_record_to_record() {
+        let ledger = Ledger::new(std::iter::empty());
+        let lane = ledger.open_lane("yard".into(), true);
+        let check = |count, seconds, reconnects, open, last_reason: &str| {
+            let gaps = ledger.accounts().sources["yard"].gaps.clone();
+            let last_reason = last_reason.to_owned();
+            assert_eq!(gaps, Some(Gaps { count, seconds, reconnects, open, last_reason }));
+        };
+        let admit = |number, second| ledger.admitted(lane, 0, number, second * SECOND_US);
+        let down = |reason: &str, second| ledger.down(lane, reason.into(), second * SECOND_US);
+        ledger.began(lane, 10 * SECOND_US);
+        check(0, 0.0, 0, false, "");
+        down("unreachable", 12);
+        check(1, 2.0, 0, true, "unreachable");
+        admit(0, 13);
+        check(1, 3.0, 1, false, "unreachable");
+        admit(1, 20);
+        down("silent", 25);
+        down("refused", 26);
+        check(2, 9.0, 1, true, "refused");
+        admit(2, 27);
+        check(2, 10.0, 2, false, "refused");
+        down("silent", 28);
+        ledger.ended(lane, 30 * SECOND_US);
+        check(3, 13.0, 2, true, "silent");
+    }
+
+    #[test]
+    fn what_is_not_live_has_no_gaps() {
+        let ledger = Ledger::new(std::iter::empty());
+        let lane = ledger.open_lane("film".into(), false);
+        ledger.down(lane, "nonsense".into(), 5);
+        assert_eq!(ledger.accounts().sources["film"].gaps, None);
     }
 }

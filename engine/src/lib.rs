@@ -62,7 +62,7 @@ pub use clock::Clock;
 pub use error::{Error, ErrorKind, Result};
 pub use failure::{Failure, Reason};
 pub use id::{Epoch, GenerationId};
-pub use ledger::{Accounts, EdgeAccount, Latency, SourceAccount};
+pub use ledger::{Accounts, EdgeAccount, Gaps, Latency, SourceAccount};
 pub use primitive::relational::{Change, Keep};
 pub use record::Data;
 pub use run::{Cut, Report, Run};

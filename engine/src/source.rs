@@ -34,7 +34,9 @@ pub trait Feed: Send {
     /// Blocks until the next record, or returns `None` at the end.
     ///
     /// # Errors
-    /// Ends the lane: what was read before stays, the run drains, and reports the error.
+    /// Ends the lane: what was read before stays, the run drains, and reports the error. Unless the lane is
+    /// live: then it is an outage, which the ledger shows as a gap until the next record, and the feed is
+    /// asked again after a pause of a quarter of a second, twice as long each time, up to a second.
     fn next(&mut self) -> Result<Option<Arrival<Self::Record>>>;
 
     /// A handle that makes a blocked [`Feed::next`] return soon, for feeds that wait for something.
@@ -79,13 +81,22 @@ pub struct Lane {
     /// Milliseconds of media time between two records, at least. A record of a lane with a known rate
     /// closes the time up to the next one, so that other lanes and windows need not wait for that.
     pub step_ms: u64,
+    /// Whether records happen when they come ([`Stamp::Live`]). The clock then closes the lane's time from
+    /// the start of the run, frames or not, and an error is an outage instead of the end (see [`Feed::next`]).
+    pub live: bool,
 }
 
 impl Lane {
     /// A lossless lane that is read as fast as it is taken.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), policy: Policy::Block, pacing: Pacing::Max, step_ms: 1 }
+        Self { name: name.into(), policy: Policy::Block, pacing: Pacing::Max, step_ms: 1, live: false }
+    }
+
+    /// A live camera: its newest record counts, and its outages are waited out.
+    #[must_use]
+    pub fn live(name: impl Into<String>) -> Self {
+        Self { policy: Policy::Latest, live: true, ..Self::new(name) }
     }
 }
 
@@ -94,7 +105,9 @@ impl Lane {
 pub enum Policy {
     /// Lossless: the feed waits.
     Block,
-    /// A camera: the oldest waiting record is dropped, and counted as `overflow`.
+    /// A camera: the oldest waiting record is dropped, and counted as `overflow`. Where media time is waited
+    /// for as well, a lane that has been silent for 2 s no longer holds the others up: its time moves on
+    /// with the clock, and what comes too late is stamped later.
     Latest,
 }
 

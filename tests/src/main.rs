@@ -7,6 +7,7 @@ mod cutover;
 mod golden;
 mod hang;
 mod junction;
+mod live;
 mod overload;
 mod plans;
 mod program;

@@ -12,7 +12,7 @@ use crate::source::Source;
 use crate::stage::{Build, Kind, Prepare, StageContext};
 use crate::topology::{Stage, Stream, Topology};
 
-/// How often a live source closes an epoch while something is in flight, and while nothing is.
+/// How often a source that the clock moves closes an epoch while something is in flight, and while nothing is.
 const TICK_US: u64 = 10_000;
 const IDLE_TICK_US: u64 = 250_000;
 /// Records per schedule, so that other operators get their turn.
@@ -101,8 +101,8 @@ impl<T: Data> Taking<T> {
         until.min(self.entry.doors().promise().unwrap_or(Epoch::MAX))
     }
 
-    /// Takes at most one record of each lane. Lanes of media time go in step, so that none runs ahead
-    /// of the one that holds the frontier back.
+    /// Takes at most one record of each lane. Lanes go in step: none runs ahead of the one that holds the
+    /// frontier back, or it would spend the credit which that one needs.
     fn take_round(
         &mut self,
         from: Epoch,
@@ -112,10 +112,9 @@ impl<T: Data> Taking<T> {
         let Some(capability) = &self.held else { return 0 };
         let now_us = self.context.generation.local.shared.clock.now_us();
         let lows: Vec<Low> = self.entry.lanes.iter().map(|lane| lane.low()).collect();
-        let media_low = lows.iter().filter(|low| !low.live).filter_map(|low| low.epoch).min();
+        let step = lows.iter().filter_map(|low| low.epoch).min().unwrap_or(Epoch::MAX);
         let mut taken = 0;
-        for (lane, low) in self.entry.lanes.iter().zip(&lows) {
-            let step = if low.live { Epoch::MAX } else { media_low.unwrap_or(Epoch::MAX) };
+        for lane in &self.entry.lanes {
             let admit = |head: &Waiting<T>| {
                 let mine = (from..limit).contains(&head.epoch) && head.epoch <= step;
                 mine.then(|| self.entry.credit.take(head.epoch, head.bytes, now_us)).flatten()
@@ -148,11 +147,12 @@ impl<T: Data> Taking<T> {
     }
 
     fn tick(&self) -> Next {
-        let live = self.entry.lanes.iter().any(|lane| lane.low().live);
-        if self.held.is_none() || !live {
+        let lows: Vec<Low> = self.entry.lanes.iter().map(|lane| lane.low()).collect();
+        if self.held.is_none() || !lows.iter().any(|low| low.clocked) {
             return Next::Woken;
         }
         let now_us = self.context.generation.local.shared.clock.now_us();
-        Next::At(now_us + if self.entry.credit.in_flight() > 0 { TICK_US } else { IDLE_TICK_US })
+        let busy = self.entry.credit.in_flight() > 0 || lows.iter().any(|low| low.waiting);
+        Next::At(now_us + if busy { TICK_US } else { IDLE_TICK_US })
     }
 }

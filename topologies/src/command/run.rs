@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use jellybean_engine::plan::{Assignment, Plan};
 use jellybean_engine::source::{Pacing, Policy};
-use jellybean_engine::{Clock, Report, Run, Topology};
+use jellybean_engine::{Clock, Gaps, Report, Run, Topology};
 use jellybean_operators::fetch::{nanodet, vtest};
 use jellybean_operators::source::Video;
 
@@ -186,6 +186,14 @@ fn in_words(report: &Report) -> String {
     }
     for (place, message) in &report.ledger.examples {
         text += &format!("\n  {place}, for example: {message}");
+    }
+    for (lane, account) in &report.ledger.sources {
+        if let Some(gaps) = account.gaps.as_ref().filter(|gaps| gaps.count > 0) {
+            let Gaps { count, seconds, last_reason, .. } = gaps;
+            let still = if gaps.open { ", still without a picture" } else { "" };
+            text +=
+                &format!("\n  {lane}: {count} gaps, {seconds:.1} s in all{still}; the last: {last_reason}");
+        }
     }
     text
 }
