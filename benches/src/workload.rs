@@ -205,6 +205,10 @@ struct Seeing {
     crops: Vec<u8>,
 }
 
+/// Bytes of a frame as the detector sees it, and of its crops.
+const FRAME_BYTES: usize = 3 * SIDE * SIDE;
+const CROPS_BYTES: usize = CROPS.len() * 3 * CROP_SIDE * CROP_SIDE;
+
 impl Seeing {
     fn open(workload: &Workload) -> Result<Self> {
         let mut seeing = Self {
@@ -220,34 +224,39 @@ impl Seeing {
         Ok(seeing)
     }
 
-    /// How many crops of each picture are hits.
+    /// How many crops of each picture are hits. Step by step for the whole batch, so that each model finds
+    /// its weights in the cache, but a frame at a time, so that what lies between its layers stays there too.
     fn see(&mut self, pictures: &[Picture]) -> std::result::Result<Vec<u64>, Failure> {
-        let n = pictures.len();
-        self.frames.resize(n * 3 * SIDE * SIDE, FILL);
-        self.crops.resize(n * CROPS.len() * 3 * CROP_SIDE * CROP_SIDE, 0);
-        let crops = self.crops.chunks_exact_mut(3 * CROP_SIDE * CROP_SIDE);
-        let mut crops = crops.collect::<Vec<_>>().into_iter();
-        for (picture, frame) in pictures.iter().zip(self.frames.chunks_exact_mut(3 * SIDE * SIDE)) {
+        self.frames.resize(pictures.len() * FRAME_BYTES, FILL);
+        self.crops.resize(pictures.len() * CROPS_BYTES, 0);
+        let frames = self.frames.chunks_exact_mut(FRAME_BYTES);
+        for ((picture, frame), crops) in
+            pictures.iter().zip(frames).zip(self.crops.chunks_exact_mut(CROPS_BYTES))
+        {
             let rgb = self.rgb.read(picture)?;
             let row = 3 * SIDE;
             halve_to_bgr(rgb, SIZE.0 as usize, &mut frame[TOP * row..(SIDE - TOP) * row]);
-            for ((x, y), crop) in CROPS.iter().zip(&mut crops) {
+            for ((x, y), crop) in CROPS.iter().zip(crops.chunks_exact_mut(CROPS_BYTES / CROPS.len())) {
                 halve(frame, SIDE, (*x, *y), CROP_SIDE, crop);
             }
         }
-        let frames = Values::U8(&self.frames);
-        let image = RawInput { name: "image", shape: &[n, SIDE, SIDE, 3], values: frames };
-        let boxes = self.detector.run(&[image], &["boxes"], |outputs| outputs[0].shape.to_vec())?;
-        if boxes != [n as i64, 100, 6] {
-            return Err(Failure::new(Reason::FAILED, format!("the detector returned {boxes:?}")));
+        for frame in self.frames.chunks_exact(FRAME_BYTES) {
+            let image = RawInput { name: "image", shape: &[1, SIDE, SIDE, 3], values: Values::U8(frame) };
+            let boxes = self.detector.run(&[image], &["boxes"], |outputs| outputs[0].shape.to_vec())?;
+            if boxes != [1, 100, 6] {
+                return Err(Failure::new(Reason::FAILED, format!("the detector returned {boxes:?}")));
+            }
         }
-        let shape = [n * CROPS.len(), CROP_SIDE, CROP_SIDE, 3];
-        let crops = RawInput { name: "crops", shape: &shape, values: Values::U8(&self.crops) };
-        self.embedder.run(&[crops], &["emb"], |outputs| {
-            let hit = |embedding: &[f32]| u64::from(embedding[0] > THRESHOLD);
-            let frames = outputs[0].values.chunks_exact(EMBEDDING * CROPS.len());
-            frames.map(|frame| frame.chunks_exact(EMBEDDING).map(hit).sum()).collect()
-        })
+        let shape = [CROPS.len(), CROP_SIDE, CROP_SIDE, 3];
+        let mut hits = Vec::with_capacity(pictures.len());
+        for crops in self.crops.chunks_exact(CROPS_BYTES) {
+            let crops = RawInput { name: "crops", shape: &shape, values: Values::U8(crops) };
+            hits.push(self.embedder.run(&[crops], &["emb"], |outputs| {
+                let hit = |embedding: &[f32]| u64::from(embedding[0] > THRESHOLD);
+                outputs[0].values.chunks_exact(EMBEDDING).map(hit).sum()
+            })?);
+        }
+        Ok(hits)
     }
 }
 
@@ -275,6 +284,24 @@ impl Runner for Seeing {
 
 /// Each pixel the mean of four; RGB becomes BGR.
 fn halve_to_bgr(rgb: &[u8], width: usize, out: &mut [u8]) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2.
+        unsafe { halve_to_bgr_avx2(rgb, width, out) };
+        return;
+    }
+    halve_to_bgr_any(rgb, width, out);
+}
+
+/// The same code again, compiled for processors with AVX2, where it takes half the time.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn halve_to_bgr_avx2(rgb: &[u8], width: usize, out: &mut [u8]) {
+    halve_to_bgr_any(rgb, width, out);
+}
+
+#[inline(always)]
+fn halve_to_bgr_any(rgb: &[u8], width: usize, out: &mut [u8]) {
     let pairs = rgb.chunks_exact(2 * 3 * width);
     for (rows, out) in pairs.zip(out.chunks_exact_mut(3 * width / 2)) {
         let (upper, lower) = rows.split_at(3 * width);
