@@ -4,6 +4,7 @@
 //! that call a primitive of the engine. To add one, write its file and its line here.
 
 pub mod assign;
+pub mod blur;
 pub mod branch;
 pub mod count_by;
 pub mod dedup;
@@ -35,6 +36,7 @@ pub mod stateful;
 pub mod top_k;
 pub mod track;
 pub mod window;
+pub mod zone;
 
 pub use jellybean_engine::{Error, ErrorKind, Result};
 
@@ -43,6 +45,7 @@ pub mod prelude {
     pub use jellybean_engine::plan::{Assignment, Plan};
     pub use jellybean_engine::{Change, Clock, Keep, Run, Stream, Topology, sink, source};
 
+    pub use crate::blur::Blur;
     pub use crate::branch::Branch;
     pub use crate::count_by::{Count, CountBy};
     pub use crate::dedup::Dedup;
@@ -69,6 +72,7 @@ pub mod prelude {
     pub use crate::top_k::{Ranked, TopK};
     pub use crate::track::{Track, Tracker, Tracks};
     pub use crate::window::{Window, Windowed};
+    pub use crate::zone::Zone;
 }
 
 /// Runs a topology on one node of this process until its sources end.

@@ -13,7 +13,7 @@ pub mod runtime;
 mod session;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use detector::Detector;
 pub use family::{Detect, Device, EMBEDDED, Embedded, Family, Key, Model, Task, family};
