@@ -1,4 +1,5 @@
-//! The engine against a bare loop over the same frames, pre-processing, session and post-processing.
+//! The engine against a bare loop over the same frames, pre-processing, session and post-processing, on as
+//! many threads as the engine has slots.
 //!
 //! Interleaved pairs; processor time per frame, so that the rest of the machine matters little.
 
@@ -11,8 +12,9 @@ use jellybean_operators::model::{Detect, family};
 use jellybean_operators::prelude::*;
 use serde::Serialize;
 
-/// Frames per measurement.
+/// Frames per measurement and slot: a few seconds' worth.
 const FRAMES: u64 = 5_000;
+const FRAMES_OF_A_LARGE_MODEL: u64 = 200;
 /// Frames rendered beforehand and shown in turn, so that the camera costs nothing.
 const RENDERED: usize = 50;
 
@@ -28,7 +30,8 @@ struct Measured {
 #[derive(Serialize)]
 struct Outcome {
     bench: &'static str,
-    variant: String,
+    model: String,
+    slots: usize,
     frames: u64,
     bare: Vec<Measured>,
     engine: Vec<Measured>,
@@ -36,18 +39,32 @@ struct Outcome {
     fps_ratio: Spread,
 }
 
-pub(crate) fn run(variant: &str, pairs: u64) -> Result<()> {
+/// One model on one number of slots.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    family: &'a str,
+    variant: &'a str,
+    slots: usize,
+    frames_per_slot: u64,
+}
+
+/// `model` is a variant of the road detector, or `family/variant`.
+pub(crate) fn run(model: &str, pairs: u64, slots: usize) -> Result<()> {
+    let (family, variant) = model.split_once('/').unwrap_or(("road", model));
+    let frames_per_slot = if family == "road" { FRAMES } else { FRAMES_OF_A_LARGE_MODEL };
+    let job = Job { family, variant, slots, frames_per_slot };
     let (mut bare, mut engine) = (Vec::new(), Vec::new());
     for _ in 0..pairs {
-        bare.push(measure(|| bare_loop(variant))?);
-        engine.push(measure(|| through_engine(variant))?);
+        bare.push(job.measure(|| job.bare_loop())?);
+        engine.push(job.measure(|| job.through_engine())?);
     }
     let both = || bare.iter().zip(&engine);
     let overhead = both().map(|(b, e)| e.processor_us_per_frame - b.processor_us_per_frame);
     let outcome = Outcome {
         bench: "bare-loop",
-        variant: variant.to_owned(),
-        frames: FRAMES,
+        model: format!("{family}/{variant}"),
+        slots,
+        frames: job.frames(),
         overhead_us_per_frame: Spread::of(overhead),
         fps_ratio: Spread::of(both().map(|(b, e)| e.fps / b.fps)),
         bare: bare.clone(),
@@ -57,43 +74,58 @@ pub(crate) fn run(variant: &str, pairs: u64) -> Result<()> {
     Ok(())
 }
 
-fn measure(work: impl FnOnce() -> Result<()>) -> Result<Measured> {
-    let clock = Clock::real();
-    let (own, all) = (processor_seconds(), machine_seconds());
-    work()?;
-    let seconds = clock.now_us() as f64 / 1e6;
-    let own = processor_seconds() - own;
-    Ok(Measured {
-        seconds,
-        fps: FRAMES as f64 / seconds,
-        processor_us_per_frame: own * 1e6 / FRAMES as f64,
-        foreign_cores: (machine_seconds() - all - own) / seconds,
-    })
-}
-
-fn cameras() -> RoadCameras {
-    RoadCameras::new(7).frames(FRAMES).prerendered(RENDERED)
-}
-
-fn bare_loop(variant: &str) -> Result<()> {
-    let mut feed = cameras().open(0, &Clock::real())?;
-    let mut runner = family::<Detect>("road").model(Some(variant))?.runner(1)?;
-    let mut seen = 0;
-    while let Some(arrival) = feed.next()? {
-        seen += runner.run(vec![arrival.record]).into_iter().flatten().map(|d| d.seen.len()).sum::<usize>();
+impl Job<'_> {
+    fn frames(&self) -> u64 {
+        self.frames_per_slot * self.slots as u64
     }
-    assert!(seen > 0, "the road is not empty");
-    Ok(())
-}
 
-fn through_engine(variant: &str) -> Result<()> {
-    let t = Topology::new("bare");
-    t.source("cameras", cameras())
-        .infer("detect", family::<Detect>("road"))
-        .map("boxes", |d| d.seen.len() as u64)
-        .sink("out", Null::new());
-    let plan = Plan::single("here").with("detect", Assignment::on("here").variant(variant));
-    let report = Run::start(t.build()?, plan, &["here"], Clock::real())?.finish();
-    assert!(report.ledger.is_closed(), "{:#?}", report.ledger);
-    Ok(())
+    fn measure(&self, work: impl FnOnce() -> Result<()>) -> Result<Measured> {
+        let clock = Clock::real();
+        let (own, all) = (processor_seconds(), machine_seconds());
+        work()?;
+        let seconds = clock.now_us() as f64 / 1e6;
+        let own = processor_seconds() - own;
+        Ok(Measured {
+            seconds,
+            fps: self.frames() as f64 / seconds,
+            processor_us_per_frame: own * 1e6 / self.frames() as f64,
+            foreign_cores: (machine_seconds() - all - own) / seconds,
+        })
+    }
+
+    /// A camera per slot.
+    fn cameras(&self) -> RoadCameras {
+        RoadCameras::new(7).cameras(self.slots).frames(self.frames_per_slot).prerendered(RENDERED)
+    }
+
+    fn bare_loop(&self) -> Result<()> {
+        std::thread::scope(|threads| {
+            let loops: Vec<_> =
+                (0..self.slots).map(|lane| threads.spawn(move || self.one_thread(lane))).collect();
+            loops.into_iter().try_for_each(|thread| thread.join().expect("a bare loop does not panic"))
+        })
+    }
+
+    fn one_thread(&self, lane: usize) -> Result<()> {
+        let mut feed = self.cameras().open(lane, &Clock::real())?;
+        let mut runner = family::<Detect>(self.family).model(Some(self.variant))?.runner(1)?;
+        while let Some(arrival) = feed.next()? {
+            let outcomes = runner.run(vec![arrival.record]);
+            assert!(outcomes.iter().all(Result::is_ok), "every frame can be looked at");
+        }
+        Ok(())
+    }
+
+    fn through_engine(&self) -> Result<()> {
+        let t = Topology::new("bare");
+        t.source("cameras", self.cameras())
+            .infer("detect", family::<Detect>(self.family))
+            .map("boxes", |d| d.seen.len() as u64)
+            .sink("out", Null::new());
+        let detect = Assignment::on("here").variant(self.variant).slots(self.slots);
+        let plan = Plan::single("here").with("detect", detect);
+        let report = Run::start(t.build()?, plan, &["here"], Clock::real())?.finish();
+        assert!(report.ledger.is_closed(), "{:#?}", report.ledger);
+        Ok(())
+    }
 }

@@ -1,10 +1,11 @@
 //! Benchmarks, one subcommand each; every one prints a JSON object, as kept under `runs/`.
 //!
-//! `cargo run --release -p jellybean-benches -- bare-loop | idle | memory | cuts | frame-path | workload`
+//! `cargo run --release -p jellybean-benches -- bare-loop | cameras | idle | memory | cuts | frame-path | workload`
 
 #![allow(clippy::print_stdout, reason = "results go to standard output")]
 
 mod bare_loop;
+mod cameras;
 mod cuts;
 mod frame_path;
 mod idle;
@@ -21,14 +22,17 @@ fn main() -> ExitCode {
     let argument = |i: usize| arguments.get(i).map(String::as_str);
     let number = |i: usize, default: u64| argument(i).and_then(|a| a.parse().ok()).unwrap_or(default);
     let outcome = load_runtime().and_then(|()| match argument(0) {
-        Some("bare-loop") => bare_loop::run(argument(1).unwrap_or("w4"), number(2, 5)),
+        Some("bare-loop") => {
+            bare_loop::run(argument(1).unwrap_or("w4"), number(2, 5), number(3, 1).clamp(1, 64) as usize)
+        }
+        Some("cameras") => cameras::run(number(1, 20)),
         Some("idle") => idle::run(number(1, 20)),
         Some("memory") => memory::run(number(1, 100_000)),
         Some("cuts") => cuts::run(number(1, 200), number(2, 1)),
         Some("frame-path") => frame_path::run(argument(1), argument(2)),
         Some("workload") => workload::run(argument(1).unwrap_or("."), number(2, 2), number(3, 1)),
         _ => {
-            println!("bare-loop [VARIANT PAIRS] | idle [SECONDS] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH]");
+            println!("bare-loop [MODEL PAIRS SLOTS] | cameras [SECONDS] | idle [SECONDS] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH]");
             Ok(())
         }
     });
