@@ -7,6 +7,7 @@ pub mod assign;
 pub mod blur;
 pub mod branch;
 pub mod count_by;
+pub mod crop;
 pub mod dedup;
 pub mod distinct;
 pub mod draw;
@@ -48,6 +49,7 @@ pub mod prelude {
     pub use crate::blur::Blur;
     pub use crate::branch::Branch;
     pub use crate::count_by::{Count, CountBy};
+    pub use crate::crop::{Crop, CropEach};
     pub use crate::dedup::Dedup;
     pub use crate::distinct::Distinct;
     pub use crate::filter::Filter;
@@ -58,8 +60,10 @@ pub mod prelude {
     pub use crate::join_window::JoinWindow;
     pub use crate::join_within::JoinWithin;
     pub use crate::map::Map;
-    pub use crate::model::{Detect, family};
-    pub use crate::picture::{Appearance, Appearances, Detection, Detections, Embedding, Frame, Rect};
+    pub use crate::model::{Classify, Detect, Embed, EmbedSeen, Read, family};
+    pub use crate::picture::{
+        Appearance, Appearances, Class, Classes, Detection, Detections, Embedding, Frame, Reading, Rect,
+    };
     pub use crate::rate_limit::RateLimit;
     pub use crate::reduce_by::ReduceBy;
     pub use crate::sample::Sample;

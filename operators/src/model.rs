@@ -3,19 +3,26 @@
 //! Invariant: `ort` is known to `runtime`, `session` and `raw` alone, and nothing of it is touched before
 //! [`runtime::load`] succeeded. Files are checked against their manifest before a session sees them.
 
-pub mod detector;
+mod classify;
+mod detect;
+mod embed;
 pub mod family;
+mod grouped;
 mod head;
 pub mod manifest;
 mod nms;
 mod raw;
+mod read;
 pub mod runtime;
 mod session;
 
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use detector::Detector;
-pub use family::{Detect, Device, EMBEDDED, Embedded, Family, Key, Model, Task, family};
+pub use classify::Classify;
+pub use detect::Detect;
+pub use embed::{Embed, EmbedSeen};
+pub use family::{Device, EMBEDDED, Embedded, Family, Key, Model, Task, family};
 pub use manifest::{Manifest, Variant};
 pub use raw::{RawInput, RawModel, RawOutput, Values};
+pub use read::Read;

@@ -174,6 +174,36 @@ pub struct Appearances {
     pub seen: Vec<Appearance>,
 }
 
+/// A class, and how sure a model is of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Class {
+    /// The class's name, from the model family's manifest.
+    pub name: Arc<str>,
+    /// In 0..=1 where the family tells probabilities.
+    pub score: f32,
+}
+
+/// What a picture shows: classes by falling score, at least one and no more than the family tells.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Classes(pub Vec<Class>);
+
+impl Classes {
+    /// The likeliest class.
+    #[must_use]
+    pub fn best(&self) -> Option<&Class> {
+        self.0.first()
+    }
+}
+
+/// What a picture of one line of text says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    /// The text; empty if none was seen.
+    pub text: Arc<str>,
+    /// The mean probability of its characters, in 0..=1; 0 for no text.
+    pub score: f32,
+}
+
 /// Bytes as bytes, never as a list of numbers.
 mod shared_bytes {
     use super::Arc;

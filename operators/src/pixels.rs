@@ -104,6 +104,11 @@ impl RgbBuffer {
         }
         Ok(&self.pixels)
     }
+
+    /// The last picture that was read and was not RGB already, as [`RgbBuffer::read`] returned it.
+    pub(crate) fn converted(&self) -> &[u8] {
+        &self.pixels
+    }
 }
 
 impl Packer {
@@ -112,6 +117,12 @@ impl Packer {
     pub fn new(shape: Shape) -> Self {
         let scale = Scale::new(shape.mean, shape.std, shape.channels);
         Self { shape, scale, rgb: RgbBuffer::default(), bilinear: Bilinear::default() }
+    }
+
+    /// From now on packs for inputs of another width, and brings pictures to size another way.
+    pub fn reshape(&mut self, width: u32, resize: Resize) {
+        self.shape.width = width;
+        self.shape.resize = resize;
     }
 
     /// What it packs for.

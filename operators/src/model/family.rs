@@ -13,10 +13,8 @@ use jellybean_engine::runner::Runner;
 use jellybean_engine::{Error, ErrorKind, Result};
 use sha2::{Digest, Sha256};
 
-use super::detector::Detector;
-use super::manifest::{Manifest, Variant};
+use super::manifest::{Head, Manifest, Variant};
 use crate::fetch::{Cache, Environment, NANODET_MANIFEST};
-use crate::picture::{Detections, Frame};
 
 /// The largest model file, in bytes.
 const FILE_BYTES_MAX: u64 = 2 << 30;
@@ -42,10 +40,6 @@ pub trait Task: 'static {
     where
         Self: Sized;
 }
-
-/// Finding things in frames: boxes with a class and a score.
-#[derive(Clone, Copy, Debug)]
-pub struct Detect;
 
 /// A family that is compiled in.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +98,7 @@ pub struct Model<T> {
     found: Arc<Found>,
     variant: Variant,
     bytes: Bytes,
+    alphabet: Option<Bytes>,
     task: PhantomData<fn() -> T>,
 }
 
@@ -232,14 +227,18 @@ impl<T: Task> Family<T> {
         })
     }
 
-    /// Reads a variant's file and checks it: once per pool, for all of its runners.
+    /// Reads a variant's files and checks them: once per pool, for all of its runners.
     ///
     /// # Errors
     /// As [`Family::variant`], `NotFound` if the file is missing, `Corrupt` if its sha256 is another.
     pub fn model(&self, variant: Option<&str>) -> Result<Model<T>> {
         let variant = self.variant(variant)?.clone();
-        let bytes = self.found.read(&variant)?;
-        Ok(Model { found: Arc::clone(&self.found), variant, bytes, task: PhantomData })
+        let bytes = self.found.read(&variant, &variant.file, &variant.sha256)?;
+        let alphabet = match &self.manifest()?.head {
+            Head::Ctc(head) => Some(self.found.read(&variant, &head.alphabet, &head.alphabet_sha256)?),
+            _ => None,
+        };
+        Ok(Model { found: Arc::clone(&self.found), variant, bytes, alphabet, task: PhantomData })
     }
 }
 
@@ -249,7 +248,7 @@ impl<T: Task> Model<T> {
     /// # Errors
     /// `Corrupt` or `Incompatible` if the model is not what its manifest says.
     pub fn runner(&self, threads: usize) -> Result<Box<dyn Runner<In = T::In, Out = T::Out>>> {
-        T::open(self, threads).map_err(|e| e.at(self.found.of(&self.variant)))
+        T::open(self, threads).map_err(|e| e.at(self.found.of(&self.variant, &self.variant.file)))
     }
 
     /// The family's manifest.
@@ -268,20 +267,22 @@ impl<T: Task> Model<T> {
     /// The bytes of the file.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        match &self.bytes {
-            Bytes::Embedded(bytes) => bytes,
-            Bytes::Read(bytes) => bytes,
-        }
+        self.bytes.get()
+    }
+
+    /// The bytes of the file with the characters that it reads, if its head has one.
+    #[must_use]
+    pub fn alphabet(&self) -> Option<&[u8]> {
+        self.alphabet.as_ref().map(Bytes::get)
     }
 }
 
-impl Task for Detect {
-    type In = Frame;
-    type Out = Detections;
-    const NAME: &'static str = "detect";
-
-    fn open(model: &Model<Self>, threads: usize) -> Result<Box<dyn Runner<In = Frame, Out = Detections>>> {
-        Ok(Box::new(Detector::open(model.manifest(), model.variant(), model.bytes(), threads)?))
+impl Bytes {
+    fn get(&self) -> &[u8] {
+        match self {
+            Self::Embedded(bytes) => bytes,
+            Self::Read(bytes) => bytes,
+        }
     }
 }
 
@@ -291,39 +292,35 @@ impl Found {
         self.manifest.as_ref().map_err(|e| Error::new(e.kind(), e.to_string()))
     }
 
-    /// How errors call a variant's file.
-    fn of(&self, variant: &Variant) -> String {
+    /// How errors call a file of a variant.
+    fn of(&self, variant: &Variant, file: &str) -> String {
         let place = match &self.place {
-            Place::Embedded(_) => format!("{} (embedded)", variant.file),
-            Place::Folder(folder) => folder.join(&variant.file).display().to_string(),
+            Place::Embedded(_) => format!("{file} (embedded)"),
+            Place::Folder(folder) => folder.join(file).display().to_string(),
         };
         format!("model \"{}/{}\", {place}", self.name, variant.name)
     }
 
-    fn read(&self, variant: &Variant) -> Result<Bytes> {
+    fn read(&self, variant: &Variant, file: &str, wanted: &str) -> Result<Bytes> {
         let bytes = match &self.place {
             Place::Embedded(files) => files
                 .iter()
-                .find(|(name, _)| *name == variant.file)
+                .find(|(name, _)| *name == file)
                 .map(|(_, bytes)| Bytes::Embedded(bytes))
                 .ok_or_else(|| Error::new(ErrorKind::NotFound, "it is not compiled in")),
-            Place::Folder(folder) => read_bounded(&folder.join(&variant.file), FILE_BYTES_MAX)
-                .map(|bytes| Bytes::Read(bytes.into())),
+            Place::Folder(folder) => {
+                read_bounded(&folder.join(file), FILE_BYTES_MAX).map(|bytes| Bytes::Read(bytes.into()))
+            }
         };
-        let bytes = bytes.map_err(|e| e.at(self.of(variant)).way_out(WAY_OUT))?;
-        let data: &[u8] = match &bytes {
-            Bytes::Embedded(bytes) => bytes,
-            Bytes::Read(bytes) => bytes,
-        };
-        let sha256 = hex_sha256(data);
-        if sha256 == variant.sha256 {
+        let bytes = bytes.map_err(|e| e.at(self.of(variant, file)).way_out(WAY_OUT))?;
+        let sha256 = hex_sha256(bytes.get());
+        if sha256 == wanted {
             return Ok(bytes);
         }
         let message = format!(
-            "{}: its {} bytes have the sha256 {sha256} instead of {}; it is truncated or another file",
-            self.of(variant),
-            data.len(),
-            variant.sha256
+            "{}: its {} bytes have the sha256 {sha256} instead of {wanted}; it is truncated or another file",
+            self.of(variant, file),
+            bytes.get().len(),
         );
         Err(Error::new(ErrorKind::Corrupt, message).way_out(WAY_OUT))
     }
@@ -379,8 +376,8 @@ impl<T> Clone for Family<T> {
 
 impl<T> Clone for Model<T> {
     fn clone(&self) -> Self {
-        let (variant, bytes) = (self.variant.clone(), self.bytes.clone());
-        Self { found: Arc::clone(&self.found), variant, bytes, task: PhantomData }
+        let (variant, bytes, alphabet) = (self.variant.clone(), self.bytes.clone(), self.alphabet.clone());
+        Self { found: Arc::clone(&self.found), variant, bytes, alphabet, task: PhantomData }
     }
 }
 
@@ -392,7 +389,7 @@ impl<T> fmt::Debug for Family<T> {
 
 impl<T> fmt::Debug for Model<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Model({})", self.found.of(&self.variant))
+        write!(f, "Model({})", self.found.of(&self.variant, &self.variant.file))
     }
 }
 

@@ -1,12 +1,18 @@
-//! Reading a detector's outputs: which ones a head needs, of which shape, and what they say.
+//! Reading outputs: which ones a detector's head needs, of which shape, and what they say; and the
+//! arithmetic of the other heads.
 //!
-//! Invariant: shapes are checked against the input before anything is indexed ([`Head::check_outputs`]);
+//! Invariant: shapes are checked against the input before anything is indexed ([`Boxes::check_outputs`]);
 //! the functions beneath are pure and rely on it.
 
+mod center_face;
+pub(super) mod ctc;
 mod heat_map;
 mod nanodet;
+pub(super) mod scores;
+mod text_map;
+mod yolo;
 
-use super::manifest::Head;
+use super::manifest::{Boxes, CellLayout, Yolo};
 use super::nms::Candidate;
 use super::session::Output;
 
@@ -18,7 +24,7 @@ pub(super) struct Sizes {
     pub(super) classes: usize,
 }
 
-impl Head {
+impl Boxes {
     /// The names and ranks of the outputs it reads, in the order in which it expects them.
     pub(super) fn outputs(&self) -> Vec<(&str, usize)> {
         match self {
@@ -26,6 +32,9 @@ impl Head {
             Self::Nanodet(head) => {
                 head.classes_out.iter().chain(&head.boxes_out).map(|name| (name.as_str(), 3)).collect()
             }
+            Self::Yolo(head) => vec![(&head.output, 3)],
+            Self::CenterFace(head) => vec![(&head.heat, 4), (&head.scale, 4), (&head.offset, 4)],
+            Self::TextMap(head) => vec![(&head.map, 4)],
         }
     }
 
@@ -34,22 +43,24 @@ impl Head {
         match self {
             Self::HeatMap(head) => head.iou_max,
             Self::Nanodet(head) => head.iou_max,
+            Self::Yolo(head) => head.iou_max,
+            Self::CenterFace(head) => head.iou_max,
+            // Regions are apart; the boxes around them may touch.
+            Self::TextMap(_) => 1.0,
         }
     }
 
-    /// Whether outputs for `items` inputs have the shapes that [`Head::read`] indexes.
+    /// Whether outputs for `items` inputs have the shapes that [`Boxes::read`] indexes.
     pub(super) fn check_outputs(
         &self,
         outputs: &[Output<'_>],
         items: usize,
         sizes: Sizes,
     ) -> Result<(), String> {
-        for (output, shape) in outputs.iter().zip(self.shapes(items, sizes)) {
-            if !output.shape.iter().copied().eq(shape.iter().map(|&side| side as i64)) {
-                return Err(format!("output \"{}\" is {:?} instead of {shape:?}", output.name, output.shape));
-            }
-        }
-        Ok(())
+        outputs
+            .iter()
+            .zip(self.shapes(items, sizes))
+            .try_for_each(|(output, shape)| has_shape(output, &shape))
     }
 
     /// Adds what one item's outputs say; `false`, with nothing added, if they are not all finite.
@@ -72,44 +83,78 @@ impl Head {
             }
             Self::Nanodet(head) => {
                 let (scores, boxes) = slices.split_at(head.strides.len());
-                let mut cell = 0;
-                for ((scores, boxes), &stride) in scores.iter().zip(boxes).zip(&head.strides) {
-                    let columns = sizes.width.div_ceil(stride as usize);
-                    let (classes, bins, score_min) = (sizes.classes, head.bins, head.score_min);
-                    let grid =
-                        nanodet::Grid { columns, stride: stride as f32, classes, bins, cell, score_min };
-                    nanodet::read(scores, boxes, grid, found);
-                    cell += scores.len() / classes;
+                nanodet::read_levels(scores, boxes, head, sizes, found);
+            }
+            Self::Yolo(head) => {
+                let Yolo { objectness, score_min, .. } = *head;
+                let cell = yolo::Cell { classes: sizes.classes, objectness, score_min };
+                match head.layout {
+                    CellLayout::Rows => yolo::read_rows(slices[0], cell, found),
+                    CellLayout::Columns => yolo::read_columns(slices[0], cell, found),
                 }
             }
+            Self::CenterFace(head) => {
+                let columns = sizes.width.div_ceil(head.stride as usize);
+                let grid =
+                    center_face::Grid { columns, stride: head.stride as f32, score_min: head.score_min };
+                center_face::read(slices[0], slices[1], slices[2], grid, found);
+            }
+            Self::TextMap(head) => text_map::read(slices[0], sizes.width, text_map::Rules::of(head), found),
         }
         true
     }
 
     /// The shape of each output for `items` inputs.
-    fn shapes(&self, items: usize, sizes: Sizes) -> Vec<Vec<usize>> {
+    fn shapes(&self, items: usize, sizes: Sizes) -> Vec<Vec<Side>> {
         let Sizes { width, height, classes } = sizes;
         let cells = |stride: u32| (height.div_ceil(stride as usize), width.div_ceil(stride as usize));
+        let map = |values: usize, (h, w): (usize, usize)| [items, values, h, w].map(Some).to_vec();
         match self {
             Self::HeatMap(head) => {
-                let (h, w) = cells(head.stride);
-                vec![vec![items, classes, h, w], vec![items, 4, h, w]]
+                let cells = cells(head.stride);
+                vec![map(classes, cells), map(4, cells)]
             }
             Self::Nanodet(head) => {
                 let level = |values: usize| {
                     head.strides.iter().map(move |&stride| {
                         let (h, w) = cells(stride);
-                        vec![items, h * w, values]
+                        [items, h * w, values].map(Some).to_vec()
                     })
                 };
                 level(classes).chain(level(4 * head.bins)).collect()
             }
+            Self::Yolo(head) => {
+                let values = Some(4 + usize::from(head.objectness) + classes);
+                vec![match head.layout {
+                    CellLayout::Rows => vec![Some(items), None, values],
+                    CellLayout::Columns => vec![Some(items), values, None],
+                }]
+            }
+            Self::CenterFace(head) => {
+                let cells = cells(head.stride);
+                vec![map(1, cells), map(2, cells), map(2, cells)]
+            }
+            Self::TextMap(_) => vec![map(1, (height, width))],
         }
     }
 }
 
+/// How long a side of an output is; `None` where anything but nothing will do.
+pub(super) type Side = Option<usize>;
+
+/// Whether an output has this shape; else says how it differs.
+pub(super) fn has_shape(output: &Output<'_>, shape: &[Side]) -> Result<(), String> {
+    let fits = |(&side, wanted): (&i64, &Side)| wanted.map_or(side > 0, |wanted| side == wanted as i64);
+    if output.shape.len() == shape.len() && output.shape.iter().zip(shape).all(fits) {
+        return Ok(());
+    }
+    let wanted: Vec<String> =
+        shape.iter().map(|side| side.map_or("any".to_string(), |side| side.to_string())).collect();
+    Err(format!("output \"{}\" is {:?} instead of [{}]", output.name, output.shape, wanted.join(", ")))
+}
+
 /// Whether no value is NaN or infinite: those are the ones whose exponent bits are all set.
-fn is_finite(values: &[f32]) -> bool {
+pub(super) fn is_finite(values: &[f32]) -> bool {
     const EXPONENT: u32 = 0x7f80_0000;
     // An "or" over whole chunks vectorises; leaving at the first odd value would not.
     values

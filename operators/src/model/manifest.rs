@@ -3,6 +3,8 @@
 //! Invariant: a [`Manifest`] that exists was checked: keys known, values in range, names unique, and
 //! files plain names within their folder.
 
+mod heads;
+
 use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
@@ -11,19 +13,23 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::pixels::{Channels, Layout, PIXELS_MAX, Resize, SIDE_MAX, Shape};
+pub use heads::{Boxes, CellLayout, CenterFace, Ctc, Head, HeatMap, Nanodet, Scores, TextMap, Vector, Yolo};
 
 const VERSION: i64 = 1;
 /// The most classes, variants, strides of a family: far beyond real ones, and a bound for what follows.
 const ENTRIES_MAX: usize = 4096;
 
-/// A model family. The TOML format is shown in `tests/data/models/spot/manifest.toml`.
+/// Which key is wrong, and how.
+type Fault = (String, String);
+
+/// A model family. The TOML format is shown in the manifests below `tests/data/models`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
     /// The family's name.
     pub name: String,
     /// The name of its task, as [`super::Task::NAME`] has it.
     pub task: String,
-    /// The names of the classes, in the order of the model's outputs.
+    /// The names of the classes, in the order of the model's outputs; none where the task knows none.
     pub classes: Vec<String>,
     /// Under which licence the weights are.
     pub license: String,
@@ -57,51 +63,6 @@ pub struct Input {
     pub resize: Resize,
     /// The pixel value of what a letterboxed picture leaves free.
     pub fill: u8,
-}
-
-/// How a detector's outputs become boxes.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Head {
-    /// `kind = "heat_map"`.
-    HeatMap(HeatMap),
-    /// `kind = "nanodet"`.
-    Nanodet(Nanodet),
-}
-
-/// A map of heat per class, with the distances from each peak to the sides of its box.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HeatMap {
-    kind: IgnoredAny,
-    /// The output `[N, classes, h, w]` of scores.
-    pub heat: String,
-    /// The output `[N, 4, h, w]` of distances left, up, right and down, in input pixels.
-    pub ltrb: String,
-    /// Input pixels per cell.
-    pub stride: u32,
-    /// Scores up to this are nothing.
-    pub score_min: f32,
-    /// Of two boxes of a class that overlap more than this, the better one stays.
-    pub iou_max: f32,
-}
-
-/// NanoDet: scores per cell, and each distance as a distribution over bins.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Nanodet {
-    kind: IgnoredAny,
-    /// Input pixels per cell, per level.
-    pub strides: Vec<u32>,
-    /// The bins of a distribution.
-    pub bins: usize,
-    /// Per level, the output `[N, h * w, classes]` of scores.
-    pub classes_out: Vec<String>,
-    /// Per level, the output `[N, h * w, 4 * bins]` of distributions, before their softmax.
-    pub boxes_out: Vec<String>,
-    /// Scores up to this are nothing.
-    pub score_min: f32,
-    /// Of two boxes of a class that overlap more than this, the better one stays.
-    pub iou_max: f32,
 }
 
 /// One file of a family at one input size.
@@ -149,6 +110,7 @@ struct Text<H> {
     version: IgnoredAny,
     name: String,
     task: String,
+    #[serde(default)]
     classes: Vec<String>,
     license: String,
     source: String,
@@ -180,6 +142,12 @@ struct KindOf {
 enum Kind {
     HeatMap,
     Nanodet,
+    Yolo,
+    CenterFace,
+    TextMap,
+    Scores,
+    Embedding,
+    Ctc,
 }
 
 impl Manifest {
@@ -196,11 +164,16 @@ impl Manifest {
             return Err(Error::new(ErrorKind::Incompatible, message));
         }
         let manifest = match from_toml::<Kinds>(text, file)?.head.kind {
-            Kind::HeatMap => from_toml::<Text<HeatMap>>(text, file)?.manifest(Head::HeatMap),
-            Kind::Nanodet => from_toml::<Text<Nanodet>>(text, file)?.manifest(Head::Nanodet),
-        };
-        let said =
-            |(key, what): (String, String)| Error::new(ErrorKind::Invalid, format!("{file}: {key}: {what}"));
+            Kind::HeatMap => read(text, file, |head| Head::Boxes(Boxes::HeatMap(head))),
+            Kind::Nanodet => read(text, file, |head| Head::Boxes(Boxes::Nanodet(head))),
+            Kind::Yolo => read(text, file, |head| Head::Boxes(Boxes::Yolo(head))),
+            Kind::CenterFace => read(text, file, |head| Head::Boxes(Boxes::CenterFace(head))),
+            Kind::TextMap => read(text, file, |head| Head::Boxes(Boxes::TextMap(head))),
+            Kind::Scores => read(text, file, Head::Scores),
+            Kind::Embedding => read(text, file, Head::Embedding),
+            Kind::Ctc => read(text, file, Head::Ctc),
+        }?;
+        let said = |(key, what): Fault| Error::new(ErrorKind::Invalid, format!("{file}: {key}: {what}"));
         manifest.check().map_err(said)?;
         Ok(manifest)
     }
@@ -225,20 +198,26 @@ impl Manifest {
     }
 
     /// Says which key is wrong and how.
-    fn check(&self) -> Result<(), (String, String)> {
+    fn check(&self) -> Result<(), Fault> {
         is_name("name", &self.name)?;
-        count("classes", self.classes.len())?;
         count("variant", self.variants.len())?;
         let finite = self.input.mean.iter().all(|m| m.is_finite());
         holds(finite, "input.mean", || "is not finite".to_string())?;
         let usable = self.input.std.iter().all(|s| s.is_finite() && *s != 0.0);
         holds(usable, "input.std", || "divides, so it is finite and not 0".to_string())?;
-        self.head.check()?;
+        let (task, needed) = (&self.task, self.head.task());
+        holds(task == needed, "task", || {
+            format!("{task:?}, where the head is one of \"{needed}\" families")
+        })?;
+        self.head.check(self.classes.len())?;
         let mut names = BTreeSet::new();
         for variant in &self.variants {
             let key = |field: &str| format!("variant \"{}\": {field}", variant.name);
             holds(names.insert(&variant.name), key("name"), || "is there twice".to_string())?;
             variant.check(key)?;
+            if let Head::Ctc(head) = &self.head {
+                head.check_width(key("width"), variant.width)?;
+            }
         }
         let defaults = self.variants.iter().filter(|variant| variant.default).count();
         holds(defaults <= 1, "variant", || format!("{defaults} of them are the default"))
@@ -253,44 +232,11 @@ impl<H> Text<H> {
     }
 }
 
-impl Head {
-    fn check(&self) -> Result<(), (String, String)> {
-        let (score_min, iou_max, strides) = match self {
-            Self::HeatMap(head) => (head.score_min, head.iou_max, std::slice::from_ref(&head.stride)),
-            Self::Nanodet(head) => {
-                head.check()?;
-                (head.score_min, head.iou_max, &head.strides[..])
-            }
-        };
-        let one = |key: &str, value: f32| {
-            holds((0.0..=1.0).contains(&value), key, || format!("{value} is not in 0..=1"))
-        };
-        one("head.score_min", score_min)?;
-        one("head.iou_max", iou_max)?;
-        let sane = strides.iter().all(|stride| (1..=1024).contains(stride));
-        holds(sane, "head", || format!("a stride of {strides:?} is not 1 to 1024"))
-    }
-}
-
-impl Nanodet {
-    fn check(&self) -> Result<(), (String, String)> {
-        count("head.strides", self.strides.len())?;
-        holds((2..=256).contains(&self.bins), "head.bins", || format!("{} is not 2 to 256", self.bins))?;
-        let levels = [self.classes_out.len(), self.boxes_out.len()];
-        let one_each = levels == [self.strides.len(); 2];
-        holds(one_each, "head", || format!("{} strides with {levels:?} outputs", self.strides.len()))
-    }
-}
-
 impl Variant {
-    fn check(&self, key: impl Fn(&str) -> String) -> Result<(), (String, String)> {
+    fn check(&self, key: impl Fn(&str) -> String) -> Result<(), Fault> {
         is_name(&key("name"), &self.name)?;
-        let mut parts = Path::new(&self.file).components();
-        let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
-        holds(plain, key("file"), || format!("{:?} is not a plain file name", self.file))?;
-        let hex =
-            self.sha256.len() == 64 && self.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        holds(hex, key("sha256"), || "is 64 digits of lower-case hexadecimal".to_string())?;
+        is_file(&key("file"), &self.file)?;
+        is_sha256(&key("sha256"), &self.sha256)?;
         let (width, height) = (self.width, self.height);
         let sides = [width, height].iter().all(|side| (1..=SIDE_MAX).contains(side));
         let bounded = sides && u64::from(width) * u64::from(height) <= PIXELS_MAX / 4;
@@ -298,6 +244,10 @@ impl Variant {
         let accuracy = self.accuracy;
         holds((0.0..=1.0).contains(&accuracy), key("accuracy"), || format!("{accuracy} is not in 0..=1"))
     }
+}
+
+fn read<H: DeserializeOwned>(text: &str, file: &str, head: impl FnOnce(H) -> Head) -> Result<Manifest> {
+    Ok(from_toml::<Text<H>>(text, file)?.manifest(head))
 }
 
 fn from_toml<T: DeserializeOwned>(text: &str, file: &str) -> Result<T> {
@@ -308,16 +258,27 @@ fn from_toml<T: DeserializeOwned>(text: &str, file: &str) -> Result<T> {
     })
 }
 
-fn holds(yes: bool, key: impl Into<String>, what: impl FnOnce() -> String) -> Result<(), (String, String)> {
+fn holds(yes: bool, key: impl Into<String>, what: impl FnOnce() -> String) -> Result<(), Fault> {
     if yes { Ok(()) } else { Err((key.into(), what())) }
 }
 
-fn count(key: &str, n: usize) -> Result<(), (String, String)> {
+fn count(key: &str, n: usize) -> Result<(), Fault> {
     holds((1..=ENTRIES_MAX).contains(&n), key, || format!("{n} of them, instead of 1 to {ENTRIES_MAX}"))
 }
 
+fn is_file(key: &str, file: &str) -> Result<(), Fault> {
+    let mut parts = Path::new(file).components();
+    let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
+    holds(plain, key, || format!("{file:?} is not a plain file name"))
+}
+
+fn is_sha256(key: &str, digits: &str) -> Result<(), Fault> {
+    let hex = digits.len() == 64 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    holds(hex, key, || "is 64 digits of lower-case hexadecimal".to_string())
+}
+
 /// Names appear in paths, metrics and plans.
-fn is_name(key: &str, name: &str) -> Result<(), (String, String)> {
+fn is_name(key: &str, name: &str) -> Result<(), Fault> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     let good = (1..=64).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with('.');
     holds(good, key, || format!("{name:?} is not 1 to 64 letters, digits, - _ and . (not first)"))

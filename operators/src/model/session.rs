@@ -12,13 +12,16 @@ use ort::value::{Outlet, TensorElementType, TensorRef};
 
 use super::runtime;
 
+/// The most values of an output whose shape the graph says: 1 GB.
+const OUTPUT_VALUES_MAX: i64 = 256 << 20;
+
 /// What a model has to look like. Sides that the graph leaves open fit any.
 #[derive(Clone, Debug)]
 pub(super) struct Expected<'a> {
     /// The name of its only input, of 32-bit floats.
     pub(super) input: &'a str,
-    /// The input's shape for one item; the first side is the batch.
-    pub(super) shape: [usize; 4],
+    /// The input's shapes for one item, all of which it has to take; the first side is the batch.
+    pub(super) shapes: Vec<[usize; 4]>,
     /// Names and ranks of the outputs that are read, of 32-bit floats.
     pub(super) outputs: Vec<(&'a str, usize)>,
 }
@@ -176,13 +179,15 @@ fn check_input(inputs: &[Outlet], expected: &Expected<'_>) -> Result<()> {
             expected.input
         )));
     }
-    check_type("input", input, expected.shape.len())?;
+    check_type("input", input, 4)?;
     let sides = input.dtype().tensor_shape().map(|shape| shape.to_vec()).unwrap_or_default();
     let fits = |(&side, &wanted): (&i64, &usize)| side < 0 || side == wanted as i64;
-    if sides.iter().zip(&expected.shape).all(fits) {
-        return Ok(());
+    match expected.shapes.iter().find(|shape| !sides.iter().zip(*shape).all(fits)) {
+        Some(shape) => {
+            Err(unlike(format!("its input {:?} is {sides:?}, where {shape:?} goes in", expected.input)))
+        }
+        None => Ok(()),
     }
-    Err(unlike(format!("its input {:?} is {sides:?}, where {:?} goes in", expected.input, expected.shape)))
 }
 
 fn check_outputs(outputs: &[Outlet], expected: &Expected<'_>) -> Result<()> {
@@ -192,6 +197,7 @@ fn check_outputs(outputs: &[Outlet], expected: &Expected<'_>) -> Result<()> {
             return Err(unlike(format!("it has no output {name:?}, but {names:?}")));
         };
         check_type("output", output, *rank)?;
+        check_size(output)?;
     }
     Ok(())
 }
@@ -210,6 +216,16 @@ fn check_type(what: &str, outlet: &Outlet, rank: usize) -> Result<()> {
     }
 }
 
-fn unlike(message: String) -> Error {
+/// Refuses an output that would be too large before anything is run.
+fn check_size(output: &Outlet) -> Result<()> {
+    let sides = output.dtype().tensor_shape().map(|shape| shape.to_vec()).unwrap_or_default();
+    let known = sides.iter().filter(|&&side| side >= 0).fold(1_i64, |all, &side| all.saturating_mul(side));
+    if known <= OUTPUT_VALUES_MAX {
+        return Ok(());
+    }
+    Err(unlike(format!("its output {:?} is {sides:?}, more than {OUTPUT_VALUES_MAX} values", output.name())))
+}
+
+pub(super) fn unlike(message: String) -> Error {
     Error::new(ErrorKind::Incompatible, message).way_out("make the manifest and the model agree")
 }

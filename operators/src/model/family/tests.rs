@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::testing;
+use crate::model::{Classify, Detect, testing};
 
 /// A copy of a test family, whose files a test may spoil.
 fn copy(name: &str) -> (tempfile::TempDir, PathBuf) {
@@ -97,12 +97,11 @@ fn error_no_such_family_or_variant() {
 
 #[test]
 fn error_another_task() {
-    let (_copy, folder) = copy("spot");
-    edit(&folder, "task = \"detect\"", "task = \"embed\"");
-    let e = Family::<Detect>::folder(folder).manifest().map(|_| ()).unwrap_err();
+    let family = Family::<Classify>::folder(testing::models().join("spot"));
+    let e = family.manifest().map(|_| ()).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Incompatible);
     assert!(
-        e.to_string().ends_with("manifest.toml: task: a \"embed\" family where \"detect\" is asked for"),
+        e.to_string().ends_with("manifest.toml: task: a \"detect\" family where \"classify\" is asked for"),
         "{e}"
     );
 }

@@ -3,30 +3,49 @@
 //! After "Generalized Focal Loss" (Li et al., 2020): a distance is the expectation of its
 //! distribution, in cells.
 
-use super::Candidate;
+use super::{Candidate, Sizes};
+use crate::model::manifest::Nanodet;
 use crate::picture::Rect;
 
 /// How the cells of one level lie in the input, and what they hold.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Grid {
+struct Grid {
     /// Cells per row.
-    pub(super) columns: usize,
+    columns: usize,
     /// Input pixels per cell.
-    pub(super) stride: f32,
+    stride: f32,
     /// Scores per cell.
-    pub(super) classes: usize,
+    classes: usize,
     /// Bins per distribution.
-    pub(super) bins: usize,
+    bins: usize,
     /// The number of the level's first cell among all levels.
-    pub(super) cell: usize,
+    cell: usize,
     /// Scores up to this are nothing.
-    pub(super) score_min: f32,
+    score_min: f32,
+}
+
+/// Reads all levels: their scores, and their distributions.
+pub(super) fn read_levels(
+    scores: &[&[f32]],
+    boxes: &[&[f32]],
+    head: &Nanodet,
+    sizes: Sizes,
+    found: &mut Vec<Candidate>,
+) {
+    let mut cell = 0;
+    for ((scores, boxes), &stride) in scores.iter().zip(boxes).zip(&head.strides) {
+        let columns = sizes.width.div_ceil(stride as usize);
+        let (classes, bins, score_min) = (sizes.classes, head.bins, head.score_min);
+        let grid = Grid { columns, stride: stride as f32, classes, bins, cell, score_min };
+        read(scores, boxes, grid, found);
+        cell += scores.len() / classes;
+    }
 }
 
 /// Adds a candidate, of the class with the best score, for each cell that has one.
 ///
 /// `scores` is `[cells, classes]`, `boxes` is `[cells, 4 * bins]`.
-pub(super) fn read(scores: &[f32], boxes: &[f32], grid: Grid, found: &mut Vec<Candidate>) {
+fn read(scores: &[f32], boxes: &[f32], grid: Grid, found: &mut Vec<Candidate>) {
     let cells = scores.chunks_exact(grid.classes).zip(boxes.chunks_exact(4 * grid.bins));
     for (cell, (scores, boxes)) in cells.enumerate() {
         // Nearly all cells are cold, and this vectorises where a search for the best would not.

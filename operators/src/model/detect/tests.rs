@@ -1,8 +1,8 @@
 use std::sync::mpsc;
 
 use super::*;
+use crate::model::Family;
 use crate::model::testing::{self, Noise, frame};
-use crate::model::{Detect, Family};
 use crate::picture::Rect;
 
 type Opened = Box<dyn Runner<In = Frame, Out = Detections>>;
