@@ -1,6 +1,6 @@
 //! Benchmarks, one subcommand each; every one prints a JSON object, as kept under `runs/`.
 //!
-//! `cargo run --release -p jellybean-benches -- bare-loop | cameras | idle | memory | cuts | frame-path | workload`
+//! `cargo run --release -p jellybean-benches -- bare-loop | cameras | idle | memory | cuts | frame-path | workload | outage`
 
 #![allow(clippy::print_stdout, reason = "results go to standard output")]
 
@@ -10,6 +10,7 @@ mod cuts;
 mod frame_path;
 mod idle;
 mod memory;
+mod outage;
 mod workload;
 
 use std::process::ExitCode;
@@ -31,8 +32,9 @@ fn main() -> ExitCode {
         Some("cuts") => cuts::run(number(1, 200), number(2, 1)),
         Some("frame-path") => frame_path::run(argument(1), argument(2)),
         Some("workload") => workload::run(argument(1).unwrap_or("."), number(2, 2), number(3, 1)),
+        Some("outage") => outage::run(number(1, 5)),
         _ => {
-            println!("bare-loop [MODEL PAIRS SLOTS] | cameras [SECONDS] | idle [SECONDS] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH]");
+            println!("bare-loop [MODEL PAIRS SLOTS] | cameras [SECONDS] | idle [SECONDS] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH] | outage [TRIES]");
             Ok(())
         }
     });

@@ -71,7 +71,7 @@ pub mod prelude {
     pub use crate::silence::{Silence, Silent};
     pub use crate::sink::{Call, Csv, Jpegs, Jsonl, Null};
     pub use crate::sliding::Sliding;
-    pub use crate::source::{Folder, RoadCameras, Video};
+    pub use crate::source::{Camera, CameraEntry, Cameras, Folder, Mjpeg, RoadCameras, Video};
     pub use crate::stateful::Stateful;
     pub use crate::top_k::{Ranked, TopK};
     pub use crate::track::{Track, Tracker, Tracks};

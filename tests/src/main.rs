@@ -12,6 +12,8 @@ mod overload;
 mod plans;
 mod program;
 mod report;
+#[cfg(feature = "rtsp")]
+mod rtsp;
 mod stop;
 mod tidy;
 mod twins;

@@ -13,7 +13,9 @@ use std::ffi::OsString;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStderr, ChildStdout, Command, ExitStatus};
 use std::slice;
 use std::sync::Arc;
@@ -25,7 +27,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, read};
 
-use self::child::Child;
+use self::child::{Child, INPUT_BYTES_MAX};
 use self::log::Log;
 pub(super) use self::yuv4mpeg::Header;
 use self::yuv4mpeg::{FRAME, HEADER_BYTES_MAX};
@@ -36,6 +38,43 @@ const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 const GLANCE_AT_EXIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 /// The pipe's size in bytes where the system allows it: a 720p picture then takes two reads, not twenty.
 const PIPE_BYTES: usize = 1 << 20;
+
+/// Brings pixels to what [`Format::I420`](crate::picture::Format::I420) says: BT.601, limited range, 8 bits.
+/// Costs nothing where they are so or do not say what they are; bringing BT.709 there takes longer than decoding.
+const FILTER: &str = "scale=out_range=tv:out_color_matrix=bt601,format=yuv420p";
+
+/// What ffmpeg is to read.
+pub(super) struct Job {
+    /// Which ffmpeg.
+    pub(super) program: PathBuf,
+    /// The options of the input, its `-i` and the name behind it.
+    pub(super) input: Vec<OsString>,
+    /// What it finds on its standard input, of [`Job::SCRIPT_BYTES_MAX`] bytes at most.
+    pub(super) script: Option<String>,
+    /// Further options of the output.
+    pub(super) output: &'static [&'static str],
+}
+
+impl Job {
+    /// What ffmpeg may allocate for a picture: 16384 x 16384 pixels, as we may.
+    pub(super) const PIXELS_MAX: &str = "268435456";
+    /// The longest script, in bytes.
+    pub(super) const SCRIPT_BYTES_MAX: usize = INPUT_BYTES_MAX;
+
+    /// Every picture of the input once, as it comes. One thread of filters, as of decoding: as many cameras
+    /// as there are cores keep them busy.
+    fn arguments(&self, frame_sync: &str) -> Vec<OsString> {
+        let common =
+            ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", "-filter_threads", "1"];
+        // A capital V leaves the cover pictures of music out.
+        let output = ["-map", "0:V:0", "-vf", FILTER, frame_sync, "passthrough"];
+        let mut arguments: Vec<OsString> = common.map(OsString::from).into();
+        arguments.extend(self.input.iter().cloned());
+        arguments.extend(output.iter().chain(self.output).map(OsString::from));
+        arguments.extend(["-f", "yuv4mpegpipe", "pipe:1"].map(OsString::from));
+        arguments
+    }
+}
 
 /// A running ffmpeg.
 pub(super) struct Ffmpeg {
@@ -49,16 +88,34 @@ pub(super) struct Ffmpeg {
 }
 
 impl Ffmpeg {
-    /// Starts `program` with `arguments`; every wait for it lasts at most `patience` by `clock`.
-    pub(super) fn start(
-        program: &Path,
-        arguments: &[OsString],
+    /// Starts it and reads the header, which is missing if it ended without one. Every wait for it lasts at
+    /// most `patience` by `clock`. What is made of the running ffmpeg's stopper happens before the first wait.
+    pub(super) fn open(
+        job: &Job,
         patience: Duration,
         clock: &Clock,
-    ) -> Result<Self> {
-        let mut command = Command::new(program);
-        command.args(arguments).env_remove("AV_LOG_FORCE_COLOR").env_remove("FFREPORT");
-        let (child, stdout, stderr) = Child::start(command).map_err(|e| cannot_start(program, e))?;
+        stoppable: &dyn Fn(Stopper),
+    ) -> Result<(Self, Option<Header>)> {
+        // ffmpeg 9 has dropped the old name of the option and 5.0 does not know the new one.
+        let mut ffmpeg = Self::start(job, "-fps_mode", patience, clock)?;
+        stoppable(ffmpeg.stopper());
+        let mut header = ffmpeg.header()?;
+        if header.is_none() {
+            ffmpeg.finish()?;
+            if ffmpeg.log().says("'fps_mode'") {
+                ffmpeg = Self::start(job, "-vsync", patience, clock)?;
+                stoppable(ffmpeg.stopper());
+                header = ffmpeg.header()?;
+            }
+        }
+        Ok((ffmpeg, header))
+    }
+
+    fn start(job: &Job, frame_sync: &str, patience: Duration, clock: &Clock) -> Result<Self> {
+        let mut command = Command::new(&job.program);
+        command.args(job.arguments(frame_sync)).env_remove("AV_LOG_FORCE_COLOR").env_remove("FFREPORT");
+        let started = Child::start(command, job.script.as_deref());
+        let (child, stdout, stderr) = started.map_err(|e| cannot_start(&job.program, e))?;
         let this = Self {
             child,
             log: Log::default(),
@@ -71,8 +128,13 @@ impl Ffmpeg {
         Ok(this)
     }
 
+    /// From now on, every wait lasts at most so long.
+    pub(super) fn be_patient_for(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
     /// Reads the header; `None` if ffmpeg ended without one.
-    pub(super) fn header(&mut self) -> Result<Option<Header>> {
+    fn header(&mut self) -> Result<Option<Header>> {
         let mut line = String::new();
         while line.len() < HEADER_BYTES_MAX {
             let mut byte = [MaybeUninit::uninit()];
@@ -212,11 +274,36 @@ pub(super) enum Pixels {
     End,
 }
 
+/// How a process ended, as the rest of a sentence.
+pub(super) fn ending(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("ended with status {code}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => "ended".into(),
+    }
+}
+
+/// Whether there is such a program, before anything needs it.
+pub(super) fn check_program(program: &Path) -> Result<()> {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let places: Vec<PathBuf> = match program.components().count() {
+        1 => std::env::split_paths(&folders).map(|folder| folder.join(program)).collect(),
+        _ => vec![program.to_owned()],
+    };
+    let files = || places.iter().filter_map(|place| place.metadata().ok()).filter(|file| file.is_file());
+    if files().any(|file| file.permissions().mode() & 0o111 != 0) {
+        return Ok(());
+    }
+    let why =
+        if files().next().is_some() { io::ErrorKind::PermissionDenied } else { io::ErrorKind::NotFound };
+    Err(cannot_start(program, why.into()))
+}
+
 fn cannot_start(program: &Path, error: io::Error) -> Error {
     let program = program.display();
     if error.kind() == io::ErrorKind::NotFound {
         return Error::new(ErrorKind::NotFound, format!("there is no program {program} to read videos with"))
-            .way_out("install ffmpeg, or say where it is with `Video::ffmpeg`");
+            .way_out("install ffmpeg, or say where it is with `Video::ffmpeg` or `Camera::ffmpeg`");
     }
     Error::new(ErrorKind::Unavailable, format!("{program} cannot be started"))
         .way_out("check that it is an executable ffmpeg for this machine")

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jellybean_engine::source::{Arrival, Feed, Lane, Pacing, Source};
+use jellybean_engine::source::{Arrival, Feed, Lane, Pacing, Policy, Source};
 use jellybean_engine::{Clock, Error, ErrorKind, Result};
 
 use super::Rate;
@@ -26,6 +26,7 @@ const FILES_MAX: usize = 1 << 20;
 pub struct Folder {
     path: PathBuf,
     fps: u32,
+    policy: Policy,
     pacing: Pacing,
 }
 
@@ -33,13 +34,20 @@ impl Folder {
     /// The pictures in this folder.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), fps: 1, pacing: Pacing::Max }
+        Self { path: path.into(), fps: 1, policy: Policy::Block, pacing: Pacing::Max }
     }
 
     /// Frames per second of media time, at least 1.
     #[must_use]
     pub fn fps(mut self, fps: u32) -> Self {
         self.fps = fps.max(1);
+        self
+    }
+
+    /// What happens when frames come faster than they are taken.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
         self
     }
 
@@ -86,7 +94,8 @@ impl Source for Folder {
     fn lanes(&self) -> Vec<Lane> {
         let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned());
         let step_ms = u64::from(1_000 / self.fps).max(1);
-        vec![Lane { pacing: self.pacing, step_ms, ..Lane::new(name.unwrap_or_else(|| "folder".into())) }]
+        let lane = Lane::new(name.unwrap_or_else(|| "folder".into()));
+        vec![Lane { policy: self.policy, pacing: self.pacing, step_ms, ..lane }]
     }
 
     fn open(&self, _lane: usize, _clock: &Clock) -> Result<Box<dyn Feed<Record = Frame>>> {
@@ -136,14 +145,7 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::pixels::RgbBuffer;
-
-    fn jpeg(width: u16, height: u16) -> Vec<u8> {
-        let pixels = vec![90; 3 * usize::from(width) * usize::from(height)];
-        let mut file = Vec::new();
-        let encoder = jpeg_encoder::Encoder::new(&mut file, 90);
-        encoder.encode(&pixels, width, height, jpeg_encoder::ColorType::Rgb).unwrap();
-        file
-    }
+    use crate::source::testing::jpeg;
 
     #[test]
     fn pictures_come_in_the_order_of_their_names_and_garbage_in_its_place() {

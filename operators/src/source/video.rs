@@ -5,24 +5,16 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jellybean_engine::source::{Arrival, Feed, Lane, Pacing, Policy, Source, Stopper};
 use jellybean_engine::{Clock, Error, ErrorKind, Result};
 
-use super::ffmpeg::{Ffmpeg, Header, Pixels};
+use super::Rate;
+use super::ffmpeg::{Ffmpeg, Header, Job, Pixels, ending};
 use crate::picture::{Format, Frame, Picture};
-
-/// Brings pixels to what [`Format::I420`] says: BT.601, limited range, 8 bits. Costs nothing where they are
-/// so or do not say what they are; bringing BT.709 there takes longer than decoding.
-const FILTER: &str = "scale=out_range=tv:out_color_matrix=bt601,format=yuv420p";
-
-/// What ffmpeg may allocate for a picture: 16384 x 16384 pixels, as we may.
-const PIXELS_MAX: &str = "268435456";
 
 /// One video file as a source of one lane.
 ///
@@ -118,50 +110,34 @@ impl Video {
 
     fn read(&self, clock: &Clock) -> Result<VideoFeed> {
         check_file(&self.path)?;
-        // ffmpeg 9 has dropped the old name of the option and 5.0 does not know the new one.
-        let mut ffmpeg = self.start("-fps_mode", clock)?;
-        let mut header = ffmpeg.header()?;
-        if header.is_none() {
-            ffmpeg.finish()?;
-            if ffmpeg.log().says("'fps_mode'") {
-                ffmpeg = self.start("-vsync", clock)?;
-                header = ffmpeg.header()?;
-            }
-        }
+        let (mut ffmpeg, header) = Ffmpeg::open(&self.job(), self.frame_timeout, clock, &|_| ())?;
         let Some(header) = header else { return Err(self.not_a_video(&mut ffmpeg)) };
-        if ffmpeg.log().format() == Some("tty") {
-            // ffmpeg renders any text file as a picture of a terminal.
+        if ffmpeg.log().is_text() {
             return Err(Error::new(ErrorKind::Corrupt, "it is a text file").way_out("give a video file"));
         }
+        let Some(rate) = header.rate else {
+            let message = "it has no frame rate, or one that cannot be";
+            return Err(Error::new(ErrorKind::Incompatible, message).way_out("convert it with ffmpeg -r"));
+        };
         let size = Format::I420.bytes(header.width, header.height).expect("its size follows from its sides");
         tracing::info!(path = %self.path.display(), ?header, "video opened");
         let camera = Arc::from(self.lane.name.as_str());
-        Ok(VideoFeed { video: self.clone(), camera, ffmpeg, header, size, frames: 0, over: false })
-    }
-
-    fn start(&self, frame_sync: &str, clock: &Clock) -> Result<Ffmpeg> {
-        Ffmpeg::start(&self.program, &self.arguments(frame_sync), self.frame_timeout, clock)
+        Ok(VideoFeed { video: self.clone(), camera, ffmpeg, header, rate, size, frames: 0, over: false })
     }
 
     /// One decoding thread: pictures are then the same in every run even where a file is damaged, and as
     /// many cameras as there are cores keep them busy. Bit-exact decoding makes them the same with other
     /// versions of ffmpeg too.
-    fn arguments(&self, frame_sync: &str) -> Vec<OsString> {
-        let mut arguments: Vec<OsString> =
-            ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", "-filter_threads", "1"]
-                .map(OsString::from)
-                .into();
-        let mut push = |options: &[&str]| arguments.extend(options.iter().map(OsString::from));
-        push(&["-threads", "1", "-flags:v", "+bitexact", "-max_pixels", PIXELS_MAX]);
-        push(&["-stream_loop", &self.extra_plays.to_string(), "-i"]);
+    fn job(&self) -> Job {
+        let plays = self.extra_plays.to_string();
+        let options = ["-threads", "1", "-flags:v", "+bitexact", "-max_pixels", Job::PIXELS_MAX];
+        let mut input: Vec<OsString> = options.map(OsString::from).into();
+        input.extend(["-stream_loop", &plays, "-i"].map(OsString::from));
         // The protocol's name keeps a file called `-y` or `http:x` from being taken for something else.
-        let mut input = OsString::from("file:");
-        input.push(&self.path);
-        arguments.push(input);
-        let mut push = |options: &[&str]| arguments.extend(options.iter().map(OsString::from));
-        // A capital V leaves the cover pictures of music out.
-        push(&["-map", "0:V:0", "-vf", FILTER, frame_sync, "passthrough", "-f", "yuv4mpegpipe", "pipe:1"]);
-        arguments
+        let mut file = OsString::from("file:");
+        file.push(&self.path);
+        input.push(file);
+        Job { program: self.program.clone(), input, script: None, output: &[] }
     }
 
     fn not_a_video(&self, ffmpeg: &mut Ffmpeg) -> Error {
@@ -200,6 +176,7 @@ struct VideoFeed {
     camera: Arc<str>,
     ffmpeg: Ffmpeg,
     header: Header,
+    rate: Rate,
     size: usize,
     frames: u64,
     over: bool,
@@ -233,10 +210,10 @@ impl Feed for VideoFeed {
 
 impl VideoFeed {
     fn arrival(&mut self, data: Arc<[u8]>) -> Arrival<Frame> {
-        let Header { width, height, rate } = self.header;
+        let Header { width, height, .. } = self.header;
         let number = self.frames;
         self.frames += 1;
-        super::arrival(&self.camera, number, rate, Picture { width, height, format: Format::I420, data })
+        super::arrival(&self.camera, number, self.rate, Picture { width, height, format: Format::I420, data })
     }
 
     /// Whether the end of the output is the end of the file.
@@ -283,14 +260,6 @@ fn check_file(path: &Path) -> Result<()> {
         Error::new(ErrorKind::Unavailable, "it cannot be read").way_out("check its permissions").because(e)
     };
     fs::File::open(path).map(drop).map_err(closed)
-}
-
-fn ending(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("ended with status {code}"),
-        (None, Some(signal)) => format!("was killed by signal {signal}"),
-        (None, None) => "ended".into(),
-    }
 }
 
 #[cfg(test)]

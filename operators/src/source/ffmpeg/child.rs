@@ -3,7 +3,7 @@
 //! Invariant: a child dies with its whole process group when its handle is dropped, and when this
 //! process dies, in whatever way.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{self, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +14,9 @@ use std::thread;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process_group, set_parent_process_death_signal};
 
+/// What the smallest pipe of any Linux takes at once, in bytes.
+pub(super) const INPUT_BYTES_MAX: usize = 4_096;
+
 /// A running child, shared between the one who reads it and those who may stop it.
 #[derive(Debug)]
 pub(super) struct Child {
@@ -22,11 +25,21 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts `command` in a process group of its own, without input, with output and errors piped.
-    pub(super) fn start(mut command: Command) -> io::Result<(Arc<Self>, ChildStdout, ChildStderr)> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    /// Starts `command` in a process group of its own, with output and errors piped. It is given `input`,
+    /// which fits into a pipe whole, so that nobody waits.
+    pub(super) fn start(
+        mut command: Command,
+        input: Option<&str>,
+    ) -> io::Result<(Arc<Self>, ChildStdout, ChildStderr)> {
+        debug_assert!(input.is_none_or(|input| input.len() <= INPUT_BYTES_MAX));
+        command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         die_with_us(&mut command);
         let mut process = spawn(command)?;
+        if let (Some(input), Some(mut stdin)) = (input, process.stdin.take()) {
+            // A child that has ended already reads nothing; how it ended tells more than this would.
+            _ = stdin.write_all(input.as_bytes());
+        }
         let stdout = process.stdout.take().expect("its output is piped");
         let stderr = process.stderr.take().expect("its errors are piped");
         let child = Self { process: Mutex::new(process), stopped: AtomicBool::new(false) };

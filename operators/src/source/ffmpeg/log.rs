@@ -1,9 +1,12 @@
 //! What ffmpeg said on its error output: enough of it to explain a failure, never more.
 //!
-//! Invariant: memory is bounded by [`LINES`] times [`LINE_BYTES`], whatever ffmpeg writes.
+//! Invariants: memory is bounded by [`LINES`] times [`LINE_BYTES`], whatever ffmpeg writes; no secret of an
+//! address gets in.
 
 use std::collections::VecDeque;
 use std::fmt;
+
+use crate::source::url::redacted;
 
 /// How many lines are kept: the last ones.
 const LINES: usize = 20;
@@ -16,7 +19,7 @@ pub(in crate::source) struct Log {
     unfinished: Vec<u8>,
     tail: VecDeque<String>,
     errors: u64,
-    format: Option<String>,
+    is_text: bool,
 }
 
 impl Log {
@@ -33,11 +36,10 @@ impl Log {
 
     /// Takes the unfinished line for a whole one: nothing more will come.
     pub(super) fn end_line(&mut self) {
-        let line = String::from_utf8_lossy(&self.unfinished).into_owned();
+        let cut = self.unfinished.len() >= LINE_BYTES;
+        let line = redacted(&String::from_utf8_lossy(&self.unfinished), cut).into_owned();
         self.unfinished.clear();
-        if let Some(input) = line.strip_prefix("[info] Input #0, ") {
-            self.format = input.split_once(", from ").map(|(format, _)| format.to_owned());
-        }
+        self.is_text |= line.contains("[info]") && line.contains(" Video: ansi");
         if line.trim().is_empty() || line.contains("[info]") {
             return;
         }
@@ -54,9 +56,9 @@ impl Log {
         self.errors
     }
 
-    /// The container ffmpeg took the input for, in its words: `avi`, `mov,mp4,…`.
-    pub(in crate::source) fn format(&self) -> Option<&str> {
-        self.format.as_deref()
+    /// Whether the input is text, which ffmpeg renders as a picture of a terminal.
+    pub(in crate::source) fn is_text(&self) -> bool {
+        self.is_text
     }
 
     /// Whether one of the last lines contains `words`.
@@ -101,15 +103,19 @@ mod tests {
     fn keeps_what_explains_a_failure() {
         let mut log = Log::default();
         log.push(b"[info] Input #0, mov,mp4,m4a, from 'file:a.mp4':\n[info]   Duration: 1\n[h264 @ 0x55");
+        assert!(!log.is_text());
+        log.push(
+            b"d6] [error] broken\n[info]   Stream #0:0: Video: ansi, pal8, 640x400, 25 fps\n[h264 @ 0x55",
+        );
         log.push(
             b"d6] [error] Invalid NAL unit size (492 > 139).\n\n[warning] late\rTo ignore this, add '?'",
         );
         log.end_line();
-        assert_eq!(log.format(), Some("mov,mp4,m4a"));
-        assert_eq!(log.errors(), 1);
+        assert!(log.is_text());
+        assert_eq!(log.errors(), 2);
         assert_eq!(
             log.to_string(),
-            "h264: Invalid NAL unit size (492 > 139).; late; To ignore this, add '?'"
+            "h264: broken; h264: Invalid NAL unit size (492 > 139).; late; To ignore this, add '?'"
         );
         assert!(log.says("NAL unit") && !log.says("Duration"));
     }
@@ -123,6 +129,18 @@ mod tests {
         }
         assert_eq!(log.tail.len(), LINES);
         assert!(log.to_string().len() <= LINES * (LINE_BYTES + 2));
+    }
+
+    #[test]
+    fn keeps_no_secret() {
+        let mut log = Log::default();
+        log.push(b"[in#0 @ 0x5] [error] Error opening input file rtsp://me:secret@host/a?key=secret.\n");
+        log.push(&[b'x'; LINE_BYTES - 20]);
+        log.push(b" rtsp://me:secret@host/a\n");
+        log.end_line();
+        let said = log.to_string();
+        assert!(said.contains("rtsp://***@host/a***") && said.ends_with("rtsp://***"), "{said}");
+        assert!(!said.contains("secre"), "{said}");
     }
 
     #[test]
