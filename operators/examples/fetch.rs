@@ -1,4 +1,4 @@
-//! Fetches into the cache what its arguments name: `onnxruntime`, `ffmpeg`, `nanodet`, `vtest`.
+//! Fetches into the cache what its arguments name: `onnxruntime`, `ffmpeg`, a family, `vtest`.
 //!
 //! `JELLYBEAN_CACHE=/tmp/cache cargo run -p jellybean-operators --example fetch -- ffmpeg vtest`
 
@@ -6,10 +6,10 @@
 
 use std::cell::RefCell;
 
+use jellybean_operators::Result;
 use jellybean_operators::fetch::{
-    Cache, Environment, Step, ffmpeg_program, nanodet, onnxruntime_library, vtest,
+    Cache, Environment, Step, fetch_models, ffmpeg_program, onnxruntime_library,
 };
-use jellybean_operators::{Error, ErrorKind, Result};
 
 fn main() -> Result<()> {
     let cache = Cache::new(Environment::of_process())?;
@@ -24,12 +24,10 @@ fn main() -> Result<()> {
     };
     for name in std::env::args().skip(1) {
         let path = match name.as_str() {
-            "onnxruntime" => onnxruntime_library(&cache, None, &|_| Ok(()), &progress),
-            "ffmpeg" => ffmpeg_program(&cache, None, &progress),
-            "nanodet" => nanodet(&cache, &progress),
-            "vtest" => vtest(&cache, &progress),
-            other => Err(Error::new(ErrorKind::Invalid, format!("nothing is called {other}"))),
-        }?;
+            "onnxruntime" => onnxruntime_library(&cache, None, &|_| Ok(()), &progress)?,
+            "ffmpeg" => ffmpeg_program(&cache, None, &progress)?,
+            other => fetch_models(&cache, &[other], &progress)?.remove(0).path,
+        };
         println!("{name}: {}", path.display());
     }
     Ok(())

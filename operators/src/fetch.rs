@@ -9,9 +9,9 @@ use std::path::PathBuf;
 mod cache;
 mod child;
 mod environment;
+mod families;
 mod ffmpeg;
 mod lock;
-mod nanodet;
 mod npm;
 mod onnxruntime;
 mod pin;
@@ -21,29 +21,60 @@ mod vtest;
 
 pub use cache::Cache;
 pub use environment::Environment;
+pub use families::{
+    APPEARANCE_MANIFEST, FACE_MANIFEST, NANODET_MANIFEST, TEXT_DETECT_MANIFEST, TEXT_READ_MANIFEST,
+    fetch_family, fetched_families, nanodet,
+};
 pub use ffmpeg::{ffmpeg_program, find_ffmpeg};
-pub use nanodet::{NANODET_MANIFEST, nanodet};
 pub use onnxruntime::{find_onnxruntime, onnxruntime_library};
 pub use progress::{Progress, Step, silent};
 pub use vtest::vtest;
 
-use crate::Result;
+use crate::{Error, ErrorKind, Result};
 
-/// What `jellybean models fetch` has brought.
+/// Something that `jellybean models fetch` has brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched {
-    /// The folder with the ONNX files which [`NANODET_MANIFEST`] lists.
-    pub nanodet: PathBuf,
-    /// A camera's view of people walking: 768x576, 795 frames at 10 per second.
-    pub vtest: PathBuf,
+    /// What it is called.
+    pub name: &'static str,
+    /// A family's folder, or the file of a video.
+    pub path: PathBuf,
 }
 
-/// Brings every fetched model and video; what is in the cache already costs only its checksum.
+/// The video's name among what can be fetched.
+const VTEST: &str = "vtest";
+
+/// The names of all that can be fetched: families, then the video.
+pub fn fetched_names() -> impl Iterator<Item = &'static str> {
+    fetched_families().chain([VTEST])
+}
+
+/// Brings what is named, of [`fetched_names`], or all of it where nothing is; what is in the cache already
+/// costs only its checksum.
 ///
 /// # Errors
-/// The first item that cannot be brought, with the way out; items before it stay in the cache.
-pub fn fetch_models(cache: &Cache, progress: Progress) -> Result<Fetched> {
-    Ok(Fetched { nanodet: nanodet(cache, progress)?, vtest: vtest(cache, progress)? })
+/// `NotFound` for a name that is none of them, before anything is fetched; then the first item that cannot
+/// be brought, with the way out. Items before it stay in the cache.
+pub fn fetch_models(cache: &Cache, names: &[&str], progress: Progress) -> Result<Vec<Fetched>> {
+    for name in names {
+        if !fetched_names().any(|known| known == *name) {
+            let known: Vec<&str> = fetched_names().collect();
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("nothing that is fetched is called \"{name}\""),
+            )
+            .way_out(format!("there are {}", known.join(", "))));
+        }
+    }
+    let is_wanted = |name: &&str| names.is_empty() || names.contains(name);
+    let families: Vec<&'static str> = fetched_families().filter(is_wanted).collect();
+    families::fetch_families(cache, &families, progress)?;
+    let mut fetched: Vec<Fetched> =
+        families.into_iter().map(|name| Fetched { name, path: cache.family(name) }).collect();
+    if is_wanted(&VTEST) {
+        fetched.push(Fetched { name: VTEST, path: vtest(cache, progress)? });
+    }
+    Ok(fetched)
 }
 
 #[cfg(all(test, feature = "fetched-models"))]

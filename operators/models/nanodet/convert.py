@@ -1,6 +1,6 @@
 """Converts NanoDet from a TensorFlow.js graph to ONNX files, one per input size.
 
-    convert.py FOLDER_WITH_nanodet.json OUTPUT_FOLDER SIZE...
+    convert.py FOLDER_WITH_nanodet.json OUTPUT_FOLDER
 
 Needs numpy and onnx alone. It knows the operations NanoDet uses, in the way NanoDet uses them, and
 refuses everything else. The same input and package versions give the same bytes, so that the
@@ -24,12 +24,14 @@ import pathlib
 import sys
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+import onnx_file
+import quantise
+
+SIZES = [416, 320, 256]
 NATIVE_SIZE = 416  # the input size which the sizes inside the source graph belong to
 OPSET = 18  # the first whose Resize takes target sizes for some of the axes
-IR_VERSION = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,22 +294,20 @@ def read_constants(folder, source):
     return constants
 
 
-def main(folder, output_folder, *sizes):
+def main(folder, output_folder):
     folder, output_folder = pathlib.Path(folder), pathlib.Path(output_folder)
     source = json.loads((folder / "nanodet.json").read_text())
     constants = read_constants(folder, source)
-    output_folder.mkdir(parents=True, exist_ok=True)
-    for size in map(int, sizes):
-        graph = Converter(source, constants, size).graph()
-        opset = [helper.make_opsetid("", OPSET)]
-        model = helper.make_model(graph, opset_imports=opset, producer_name="jellybean")
-        model.ir_version = IR_VERSION
-        onnx.checker.check_model(model, full_check=True)
-        data = model.SerializeToString(deterministic=True)
-        (output_folder / f"nanodet-{size}.onnx").write_bytes(data)
+    for size in SIZES:
+        model = onnx_file.model_of(Converter(source, constants, size).graph(), OPSET)
+        onnx_file.save(model, output_folder / f"nanodet-{size}.onnx")
+        if size == NATIVE_SIZE:
+            # Ranges were measured at this size.
+            quantise.quantise(model, json.loads((folder / "calibration.json").read_text()))
+            onnx_file.save(model, output_folder / f"nanodet-{size}-int8.onnx")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 4:
+    if len(sys.argv) != 3:
         raise SystemExit(__doc__)
     main(*sys.argv[1:])

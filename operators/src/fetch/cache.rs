@@ -85,22 +85,21 @@ impl Cache {
         if self.is_complete(pins) {
             return Ok(());
         }
-        let locks = self.create(&self.folder.join("locks"))?;
-        let _lock = Lock::take(&locks.join(format!("{name}.lock")), &self.clock, progress)?;
+        let work = self.work(name, progress)?;
         if self.is_complete(pins) {
             // Another process has installed it while this one waited for the lock.
             return Ok(());
         }
-        let work = self.work(name)?;
-        make(&work.0)?;
+        make(&work.folder)?;
         progress(Step::new(format!("checking {name}")));
         for pin in pins {
-            verify(&work.0.join(pin.name()), &pin.sha256)?;
+            verify(&work.folder.join(pin.name()), &pin.sha256)?;
         }
-        pins.iter().try_for_each(|pin| self.place(&work.0.join(pin.name()), pin))
+        pins.iter().try_for_each(|pin| self.place(&work.folder.join(pin.name()), pin))
     }
 
-    fn is_complete(&self, pins: &[Pin]) -> bool {
+    /// Whether pinned files are there and sound.
+    pub(super) fn is_complete(&self, pins: &[Pin]) -> bool {
         pins.iter().all(|pin| match self.find(pin) {
             Ok(found) => found.is_some(),
             Err(error) => {
@@ -110,14 +109,17 @@ impl Cache {
         })
     }
 
-    /// An empty folder inside the cache, so that moving out of it is one rename.
-    fn work(&self, name: &str) -> Result<Work> {
+    /// An empty folder inside the cache, so that moving out of it is one rename. Waits while another
+    /// process has the one of this name.
+    pub(super) fn work(&self, name: &str, progress: Progress) -> Result<Work> {
+        let locks = self.create(&self.folder.join("locks"))?;
+        let lock = Lock::take(&locks.join(format!("{name}.lock")), &self.clock, progress)?;
         let folder = self.folder.join("work").join(name);
         if folder.exists() {
             // Only a killed process leaves one behind: the lock is ours.
             fs::remove_dir_all(&folder).map_err(|error| self.unwritable(&folder, error))?;
         }
-        self.create(&folder).map(Work)
+        Ok(Work { folder: self.create(&folder)?, _lock: lock })
     }
 
     fn place(&self, from: &Path, pin: &Pin) -> Result<()> {
@@ -141,13 +143,22 @@ impl Cache {
     }
 }
 
-/// A folder that goes when it is dropped.
-struct Work(PathBuf);
+/// A folder of one's own that goes when it is dropped, and only then its lock.
+pub(super) struct Work {
+    folder: PathBuf,
+    _lock: Lock,
+}
+
+impl Work {
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
 
 impl Drop for Work {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            tracing::debug!(%error, folder = %self.0.display(), "a work folder stays behind");
+        if let Err(error) = fs::remove_dir_all(&self.folder) {
+            tracing::debug!(%error, folder = %self.folder.display(), "a work folder stays behind");
         }
     }
 }

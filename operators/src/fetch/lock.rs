@@ -11,8 +11,8 @@ use jellybean_engine::Clock;
 use super::progress::{Progress, Step};
 use crate::{Error, ErrorKind, Result};
 
-/// Half an hour covers the largest install (145 MB) on a line of 1 Mbit/s.
-const WAIT_MAX: Duration = Duration::from_secs(30 * 60);
+/// An hour covers the largest install (all families, 265 MB) on a line of 1 Mbit/s.
+const WAIT_MAX: Duration = Duration::from_secs(60 * 60);
 const POLL: Duration = Duration::from_millis(200);
 
 /// Held as long as it lives.
@@ -65,7 +65,7 @@ mod tests {
         let error = Lock::take(&path, &clock, &|step| said.borrow_mut().push(step.what)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
         assert!(error.to_string().contains("thing.lock"), "{error}");
-        assert_eq!(clock.now_ms(), 30 * 60 * 1000);
+        assert_eq!(clock.now_ms(), 60 * 60 * 1000);
         assert_eq!(said.borrow().len(), 1);
 
         drop(held);

