@@ -4,6 +4,8 @@
 mod bad_input;
 mod closures;
 mod cutover;
+#[cfg(feature = "fetched-models")]
+mod fetched;
 mod golden;
 mod hang;
 mod junction;

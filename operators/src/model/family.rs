@@ -14,7 +14,10 @@ use jellybean_engine::{Error, ErrorKind, Result};
 use sha2::{Digest, Sha256};
 
 use super::manifest::{Head, Manifest, Variant};
-use crate::fetch::{Cache, Environment, NANODET_MANIFEST};
+use crate::fetch::{
+    APPEARANCE_MANIFEST, Cache, Environment, FACE_MANIFEST, NANODET_MANIFEST, TEXT_DETECT_MANIFEST,
+    TEXT_READ_MANIFEST,
+};
 
 /// The largest model file, in bytes.
 const FILE_BYTES_MAX: u64 = 2 << 30;
@@ -64,6 +67,10 @@ pub const EMBEDDED: &[Embedded] = &[
         ],
     },
     Embedded { name: "nanodet", manifest: NANODET_MANIFEST, files: &[] },
+    Embedded { name: "appearance", manifest: APPEARANCE_MANIFEST, files: &[] },
+    Embedded { name: "face", manifest: FACE_MANIFEST, files: &[] },
+    Embedded { name: "text-detect", manifest: TEXT_DETECT_MANIFEST, files: &[] },
+    Embedded { name: "text-read", manifest: TEXT_READ_MANIFEST, files: &[] },
 ];
 
 /// A model family of a task. Clones share what they hold.

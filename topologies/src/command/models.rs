@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
 use jellybean_operators::fetch::{fetch_models, fetched_names};
-use jellybean_operators::model::{Detect, EMBEDDED, family};
+use jellybean_operators::model::{Classify, Detect, EMBEDDED, Embed, Manifest, Read, Task, family};
 use serde::Serialize;
 
 use super::Tools;
@@ -50,8 +50,13 @@ impl Models {
                     let mark = if l.default { "*" } else { " " };
                     let here = if l.here { "" } else { "  (not here: jellybean models fetch)" };
                     println!(
-                        "{mark} {}/{:8} {:8} {:9} {}  accuracy {:.3} on {}{here}",
-                        l.family, l.variant, l.task, l.input, l.precision, l.accuracy, l.accuracy_data
+                        "{mark} {:22} {:8} {:9} {:4}  accuracy {:.3} on {}{here}",
+                        format!("{}/{}", l.family, l.variant),
+                        l.task,
+                        l.input,
+                        l.precision,
+                        l.accuracy,
+                        l.accuracy_data
                     );
                 }
             }
@@ -68,9 +73,9 @@ impl Models {
 
 fn listed() -> anyhow::Result<Vec<Listed>> {
     let mut all = Vec::new();
-    for name in EMBEDDED.iter().map(|e| e.name) {
-        let family = family::<Detect>(name);
-        let manifest = family.manifest()?;
+    for embedded in EMBEDDED {
+        let name = embedded.name;
+        let manifest = Manifest::parse(embedded.manifest, &format!("{name}/manifest.toml"))?;
         for variant in &manifest.variants {
             all.push(Listed {
                 family: name.to_owned(),
@@ -81,9 +86,23 @@ fn listed() -> anyhow::Result<Vec<Listed>> {
                 precision: format!("{:?}", variant.precision).to_lowercase(),
                 accuracy: variant.accuracy,
                 accuracy_data: variant.accuracy_data.clone(),
-                here: family.model(Some(&variant.name)).is_ok(),
+                here: is_here(name, &manifest.task, &variant.name),
             });
         }
     }
     Ok(all)
+}
+
+/// Whether the files of a variant are here and sound.
+fn is_here(name: &str, task: &str, variant: &str) -> bool {
+    fn of<T: Task>(name: &str, variant: &str) -> bool {
+        family::<T>(name).model(Some(variant)).is_ok()
+    }
+    match task {
+        Detect::NAME => of::<Detect>(name, variant),
+        Classify::NAME => of::<Classify>(name, variant),
+        Embed::NAME => of::<Embed>(name, variant),
+        Read::NAME => of::<Read>(name, variant),
+        _ => false,
+    }
 }
