@@ -6,7 +6,7 @@ ranges were measured once and are text (`calibration.json`), so that what is wri
 alone and is the same bytes on every machine, which a calibration of its own would not be.
 
 Kernels use 7 of their 8 bits: on processors without VNNI the products of two neighbours are added in 16
-bits, and 255 * 64 * 2 is the most that fits there. So the results are the same on all of them.
+bits, and 255 * 64 * 2 is the most that fits there. So sums are exact on all of them.
 """
 
 import numpy as np
