@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Classify, Detect, testing};
+use crate::model::{Classify, Detect, Embed, Read, testing};
 
 /// A copy of a test family, whose files a test may spoil.
 fn copy(name: &str) -> (tempfile::TempDir, PathBuf) {
@@ -76,12 +76,25 @@ fn an_embedded_family_needs_no_files() {
 #[test]
 fn the_embedded_families_are_whole() {
     for embedded in EMBEDDED {
-        let family = family::<Detect>(embedded.name);
-        let manifest = family.manifest().unwrap();
-        assert_eq!(manifest.name, embedded.name);
-        for variant in manifest.variants.iter().filter(|_| !manifest.fetch) {
-            family.model(Some(&variant.name)).unwrap();
+        let task = Manifest::parse(embedded.manifest, embedded.name).unwrap().task;
+        match task.as_str() {
+            Detect::NAME => is_whole::<Detect>(embedded),
+            Embed::NAME => is_whole::<Embed>(embedded),
+            Read::NAME => is_whole::<Read>(embedded),
+            other => panic!("{}: no test for the task {other}", embedded.name),
         }
+    }
+}
+
+/// A compiled-in family has all of its files; a fetched one has none of them, and is fetched by its name.
+fn is_whole<T: Task>(embedded: &Embedded) {
+    let family = family::<T>(embedded.name);
+    let manifest = family.manifest().unwrap();
+    assert_eq!(manifest.name, embedded.name);
+    let is_fetched = crate::fetch::fetched_families().any(|name| name == embedded.name);
+    assert_eq!((manifest.fetch, embedded.files.is_empty()), (is_fetched, is_fetched), "{}", embedded.name);
+    for variant in manifest.variants.iter().filter(|_| !manifest.fetch) {
+        family.model(Some(&variant.name)).unwrap();
     }
 }
 
