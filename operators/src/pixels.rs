@@ -6,6 +6,7 @@
 
 mod i420;
 mod jpeg;
+mod luma;
 mod pack;
 mod place;
 mod resize;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::picture::{Format, Picture};
 pub use jpeg::jpeg_size;
+pub use luma::LumaGrid;
 use pack::Scale;
 pub use place::Placed;
 use resize::Bilinear;

@@ -11,7 +11,6 @@ mod folder;
 mod halt;
 mod mjpeg;
 mod synthetic;
-mod url;
 mod video;
 
 #[cfg(test)]

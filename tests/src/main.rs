@@ -10,6 +10,7 @@ mod golden;
 mod hang;
 mod junction;
 mod live;
+mod moving;
 mod overload;
 mod plans;
 mod program;

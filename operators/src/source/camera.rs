@@ -13,8 +13,8 @@ use jellybean_engine::{Clock, Error, ErrorKind, Result};
 use super::Shots;
 use super::ffmpeg::{Ffmpeg, Header, Job, Pixels, check_program, ending};
 use super::halt::Halt;
-use super::url::{Url, shown};
 use crate::picture::{Format, Frame, Picture};
+use crate::url::{Url, shown};
 
 /// What a stream may lead ffmpeg to: no file, so that no camera can have our own read to it.
 const PROTOCOLS: &str = "pipe,fd,rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy,crypto";

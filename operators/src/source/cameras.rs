@@ -13,9 +13,9 @@ use jellybean_engine::{Clock, Error, ErrorKind, Result};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::url::{redacted, shown};
 use super::{Camera, Folder, Mjpeg, RoadCameras, Video};
 use crate::picture::Frame;
+use crate::url::{redacted, shown};
 
 const VERSION: i64 = 1;
 /// The longest configuration, in bytes.

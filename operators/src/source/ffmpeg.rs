@@ -5,8 +5,6 @@
 //!
 //! Invariant: no wait is longer than the patience given, by the injected clock; past it ffmpeg is killed.
 
-mod child;
-mod log;
 mod yuv4mpeg;
 
 use std::ffi::OsString;
@@ -27,10 +25,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, read};
 
-use self::child::{Child, INPUT_BYTES_MAX};
-use self::log::Log;
 pub(super) use self::yuv4mpeg::Header;
 use self::yuv4mpeg::{FRAME, HEADER_BYTES_MAX};
+use crate::ffmpeg::child::INPUT_BYTES_MAX;
+use crate::ffmpeg::{Child, Log};
 
 /// How long a wait for ffmpeg lasts before the clock is looked at again.
 const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
@@ -114,7 +112,7 @@ impl Ffmpeg {
     fn start(job: &Job, frame_sync: &str, patience: Duration, clock: &Clock) -> Result<Self> {
         let mut command = Command::new(&job.program);
         command.args(job.arguments(frame_sync)).env_remove("AV_LOG_FORCE_COLOR").env_remove("FFREPORT");
-        let started = Child::start(command, job.script.as_deref());
+        let started = Child::reading(command, job.script.as_deref());
         let (child, stdout, stderr) = started.map_err(|e| cannot_start(&job.program, e))?;
         let this = Self {
             child,
@@ -247,17 +245,7 @@ impl Ffmpeg {
 
     /// Takes in what ffmpeg has said by now.
     fn hear(&mut self) -> Result<()> {
-        let mut said = [0; 4096];
-        while let Some(stderr) = &self.stderr {
-            match read(stderr, &mut said) {
-                Ok(0) => self.stderr = None,
-                Ok(bytes) => self.log.push(&said[..bytes]),
-                Err(Errno::AGAIN) => break,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(lost_touch(error.into())),
-            }
-        }
-        Ok(())
+        self.log.hear(&mut self.stderr).map_err(lost_touch)
     }
 }
 

@@ -15,9 +15,9 @@ use self::http::Answer;
 use self::multipart::Parts;
 use super::Shots;
 use super::halt::Halt;
-use super::url::{Url, shown};
 use crate::picture::{Format, Frame, Picture};
 use crate::pixels::jpeg_size;
+use crate::url::{Url, shown};
 
 /// One MJPEG camera (`multipart/x-mixed-replace` at an `http://` address) as a source of one lane.
 ///

@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::source::halt::Halt;
-use crate::source::url::Url;
+use crate::url::Url;
 
 /// How long one address of a camera may take to accept a connection. A stop waits for it.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
@@ -302,7 +302,7 @@ impl Chunks {
 mod tests {
     use super::{Chunks, base64, request};
     use crate::source::testing::Random;
-    use crate::source::url::Url;
+    use crate::url::Url;
 
     #[test]
     fn asks_as_browsers_do() {

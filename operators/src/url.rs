@@ -15,23 +15,23 @@ const HIDDEN: &str = "***";
 
 /// The address of a camera, taken apart.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Url {
+pub(crate) struct Url {
     text: String,
     /// Before the `://`, in lower case.
-    pub(super) scheme: String,
+    pub(crate) scheme: String,
     /// User and password, percent-decoded.
-    pub(super) credentials: Option<(Vec<u8>, Vec<u8>)>,
+    pub(crate) credentials: Option<(Vec<u8>, Vec<u8>)>,
     /// Without the brackets of IPv6.
-    pub(super) host: String,
+    pub(crate) host: String,
     /// Where it is named.
-    pub(super) port: Option<u16>,
+    pub(crate) port: Option<u16>,
     /// Path and query, from the `/` on; without a fragment.
-    pub(super) target: String,
+    pub(crate) target: String,
 }
 
 impl Url {
     /// Takes an address apart; says what is wrong with it, but not what it is.
-    pub(super) fn parse(text: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let wrong = |why: &str| {
             Error::new(ErrorKind::Invalid, format!("the address {:?} {why}", shown(text)))
                 .way_out("give one like rtsp://user:password@10.0.0.5:554/stream")
@@ -62,7 +62,7 @@ impl Url {
     }
 
     /// All of it: not to be shown.
-    pub(super) fn secret(&self) -> &str {
+    pub(crate) fn secret(&self) -> &str {
         &self.text
     }
 }
@@ -80,7 +80,7 @@ impl fmt::Debug for Url {
 }
 
 /// What may be shown of something that should be an address, and may be none.
-pub(super) fn shown(address: &str) -> String {
+pub(crate) fn shown(address: &str) -> String {
     let known = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
     match address.split_once("://") {
         Some((scheme, rest)) if scheme.chars().all(known) => {
@@ -95,7 +95,7 @@ pub(super) fn shown(address: &str) -> String {
 
 /// A text without the secrets of the addresses in it. Of one that was `cut` off, the last address may have
 /// lost the `@` by which its beginning is known for a secret, so it is hidden as a whole.
-pub(super) fn redacted(text: &str, cut: bool) -> Cow<'_, str> {
+pub(crate) fn redacted(text: &str, cut: bool) -> Cow<'_, str> {
     if !text.contains("://") {
         return Cow::Borrowed(text);
     }

@@ -5,8 +5,12 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
+use std::process::ChildStderr;
 
-use crate::source::url::redacted;
+use rustix::io::{Errno, read};
+
+use crate::url::redacted;
 
 /// How many lines are kept: the last ones.
 const LINES: usize = 20;
@@ -15,7 +19,7 @@ const LINE_BYTES: usize = 400;
 
 /// Reads the output of `-loglevel level+info`.
 #[derive(Debug, Default)]
-pub(in crate::source) struct Log {
+pub(crate) struct Log {
     unfinished: Vec<u8>,
     tail: VecDeque<String>,
     errors: u64,
@@ -23,8 +27,23 @@ pub(in crate::source) struct Log {
 }
 
 impl Log {
+    /// Takes in what a pipe that does not block has to say by now; it is `None` once it is at its end.
+    pub(crate) fn hear(&mut self, pipe: &mut Option<ChildStderr>) -> io::Result<()> {
+        let mut said = [0; 4096];
+        while let Some(stderr) = pipe {
+            match read(stderr, &mut said) {
+                Ok(0) => *pipe = None,
+                Ok(bytes) => self.push(&said[..bytes]),
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
     /// Takes in what was read.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             if byte == b'\n' || byte == b'\r' {
                 self.end_line();
@@ -35,7 +54,7 @@ impl Log {
     }
 
     /// Takes the unfinished line for a whole one: nothing more will come.
-    pub(super) fn end_line(&mut self) {
+    pub(crate) fn end_line(&mut self) {
         let cut = self.unfinished.len() >= LINE_BYTES;
         let line = redacted(&String::from_utf8_lossy(&self.unfinished), cut).into_owned();
         self.unfinished.clear();
@@ -52,17 +71,17 @@ impl Log {
     }
 
     /// How many lines told of errors.
-    pub(in crate::source) fn errors(&self) -> u64 {
+    pub(crate) fn errors(&self) -> u64 {
         self.errors
     }
 
     /// Whether the input is text, which ffmpeg renders as a picture of a terminal.
-    pub(in crate::source) fn is_text(&self) -> bool {
+    pub(crate) fn is_text(&self) -> bool {
         self.is_text
     }
 
     /// Whether one of the last lines contains `words`.
-    pub(in crate::source) fn says(&self, words: &str) -> bool {
+    pub(crate) fn says(&self, words: &str) -> bool {
         self.tail.iter().any(|line| line.contains(words))
     }
 }

@@ -15,11 +15,11 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process_group, set_parent_process_death_signal};
 
 /// What the smallest pipe of any Linux takes at once, in bytes.
-pub(super) const INPUT_BYTES_MAX: usize = 4_096;
+pub(crate) const INPUT_BYTES_MAX: usize = 4_096;
 
 /// A running child, shared between the one who reads it and those who may stop it.
 #[derive(Debug)]
-pub(super) struct Child {
+pub(crate) struct Child {
     process: Mutex<process::Child>,
     stopped: AtomicBool,
 }
@@ -27,38 +27,37 @@ pub(super) struct Child {
 impl Child {
     /// Starts `command` in a process group of its own, with output and errors piped. It is given `input`,
     /// which fits into a pipe whole, so that nobody waits.
-    pub(super) fn start(
+    pub(crate) fn reading(
         mut command: Command,
         input: Option<&str>,
     ) -> io::Result<(Arc<Self>, ChildStdout, ChildStderr)> {
         debug_assert!(input.is_none_or(|input| input.len() <= INPUT_BYTES_MAX));
-        command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        die_with_us(&mut command);
-        let mut process = spawn(command)?;
-        if let (Some(input), Some(mut stdin)) = (input, process.stdin.take()) {
+        command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped());
+        let (child, stderr) = Self::start(command)?;
+        let (stdin, stdout) = {
+            let mut process = child.lock();
+            (process.stdin.take(), process.stdout.take().expect("its output is piped"))
+        };
+        if let (Some(input), Some(mut stdin)) = (input, stdin) {
             // A child that has ended already reads nothing; how it ended tells more than this would.
             _ = stdin.write_all(input.as_bytes());
         }
-        let stdout = process.stdout.take().expect("its output is piped");
-        let stderr = process.stderr.take().expect("its errors are piped");
-        let child = Self { process: Mutex::new(process), stopped: AtomicBool::new(false) };
-        Ok((Arc::new(child), stdout, stderr))
+        Ok((child, stdout, stderr))
     }
 
     /// Ends the child because nobody wants more of it.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         self.kill();
     }
 
     /// Whether [`Child::stop`] was called: then its end is no failure.
-    pub(super) fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
     }
 
     /// Kills the child and what it started; harmless once it has ended.
-    pub(super) fn kill(&self) {
+    pub(crate) fn kill(&self) {
         let mut process = self.lock();
         // The lock is what makes this safe: as long as nobody has waited for the child, its number is its own.
         if matches!(process.try_wait(), Ok(None)) {
@@ -70,13 +69,21 @@ impl Child {
     }
 
     /// How it ended, or `None` while it runs.
-    pub(super) fn exit_status(&self) -> io::Result<Option<ExitStatus>> {
+    pub(crate) fn exit_status(&self) -> io::Result<Option<ExitStatus>> {
         self.lock().try_wait()
     }
 
     #[cfg(test)]
-    pub(super) fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.lock())
+    }
+
+    fn start(mut command: Command) -> io::Result<(Arc<Self>, ChildStderr)> {
+        command.stderr(Stdio::piped()).process_group(0);
+        die_with_us(&mut command);
+        let mut process = spawn(command)?;
+        let stderr = process.stderr.take().expect("its errors are piped");
+        Ok((Arc::new(Self { process: Mutex::new(process), stopped: AtomicBool::new(false) }), stderr))
     }
 
     fn lock(&self) -> MutexGuard<'_, process::Child> {
