@@ -19,4 +19,5 @@ mod report;
 mod rtsp;
 mod stop;
 mod tidy;
+mod tracking;
 mod twins;
