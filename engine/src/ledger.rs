@@ -18,6 +18,8 @@ use crate::record::Place;
 
 /// Distinct reasons per account; what comes after is counted as `other`.
 const REASONS_MAX: usize = 32;
+/// Sinks of a run whose faults are told one by one.
+const FAULTS_MAX: usize = 32;
 
 /// Counts by reason, with one example each.
 #[derive(Default)]
@@ -117,6 +119,7 @@ pub(crate) struct Ledger {
     edges: BTreeMap<(StageId, usize), Arc<Edge>>,
     lanes: Mutex<Vec<Lane>>,
     sinks: Mutex<BTreeMap<(GenerationId, StageId), Epoch>>,
+    faults_of_sinks: Mutex<Vec<String>>,
     latency_us: Mutex<Histogram<u64>>,
 }
 
@@ -136,6 +139,7 @@ impl Ledger {
             edges: edges.map(edge).collect(),
             lanes: Mutex::default(),
             sinks: Mutex::default(),
+            faults_of_sinks: Mutex::default(),
             latency_us: Mutex::new(
                 Histogram::new_with_bounds(1, 3_600_000_000, 3)
                     .expect("1 us to 1 h at 3 digits is a valid range"),
@@ -209,6 +213,15 @@ impl Ledger {
         lock(&self.lanes)[lane as usize].fault = Some(message);
     }
 
+    /// A sink could not end what it wrote. Later ones than the first [`FAULTS_MAX`] are logged alone.
+    pub(crate) fn fault_of_sink(&self, message: String) {
+        tracing::error!(message, "a sink could not be closed");
+        let mut faults = lock(&self.faults_of_sinks);
+        if faults.len() < FAULTS_MAX {
+            faults.push(message);
+        }
+    }
+
     /// A record was dropped by the stage at the end of an edge; its frame is degraded.
     pub(crate) fn dropped(&self, edge: &Edge, at: Place, failure: &Failure) {
         tracing::debug!(edge = edge.name, reason = %failure.reason, message = failure.message, "dropped");
@@ -269,7 +282,8 @@ impl Ledger {
         for lane in lanes.iter() {
             examples.extend(lane.dropped.examples().map(|(r, m)| (format!("{} {r}", lane.name), m)));
         }
-        let faults = lanes.iter().filter_map(|l| l.fault.clone()).collect();
+        let of_lanes = lanes.iter().filter_map(|l| l.fault.clone());
+        let faults = of_lanes.chain(lock(&self.faults_of_sinks).iter().cloned()).collect();
         Accounts { edges, sources, examples, faults }
     }
 
@@ -302,7 +316,7 @@ pub struct Accounts {
     /// One message per place and reason, for people.
     #[serde(skip)]
     pub examples: BTreeMap<String, String>,
-    /// Lanes that ended with an error: what happened and the way out.
+    /// Lanes that ended with an error, and sinks that could not end what they wrote: what happened and the way out.
     #[serde(skip)]
     pub faults: Vec<String>,
 }

@@ -48,6 +48,15 @@ pub trait Writer: Send {
     fn flush(&mut self) -> Result<(), Failure> {
         Ok(())
     }
+
+    /// Ends what is written, for formats that have an end. Called once, when nothing more will come: at the end of
+    /// the run, and before that where a change of plan has opened another writer.
+    ///
+    /// # Errors
+    /// A fault of the run: no record is left that could be dropped.
+    fn close(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 /// A sink that keeps what it gets in memory, and a handle to read it.

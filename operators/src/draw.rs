@@ -59,11 +59,25 @@ impl<'a> Canvas<'a> {
         (pixels.len() as u128 == bytes).then_some(Self { pixels, width, height })
     }
 
-    /// Draws a box and its label, in sizes that suit the picture: lines of 3 pixels at 720p.
-    pub fn annotate(&mut self, rect: &Rect, text: &str, colour: Colour) {
+    /// Draws boxes and their labels, the most important last, in sizes that suit the picture: lines of 3 pixels
+    /// at 720p. Labels stand beside each other: the most important one has the first choice of a place at its
+    /// box, and one that finds none that is free is left out.
+    pub fn annotate(&mut self, marks: &[(Rect, &str, Colour)]) {
         let scale = self.height.min(self.width) as f32 / 720.0;
-        self.outline(rect, (3.0 * scale).round().max(1.0) as u32, colour);
-        self.label(rect, text, (20.0 * scale).max(11.0), colour);
+        let (thickness, height) = ((3.0 * scale).round().max(1.0) as u32, (20.0 * scale).max(11.0));
+        for (rect, _, colour) in marks {
+            self.outline(rect, thickness, *colour);
+        }
+        let mut taken = Taken::new(self.width, self.height);
+        for (rect, text, colour) in marks.iter().rev() {
+            let label = Label::new(text, height);
+            let free =
+                label.places(rect, (self.width, self.height)).into_iter().find(|at| taken.is_free(*at));
+            if let Some(at) = free {
+                taken.take(at);
+                self.write(label, at, *colour);
+            }
+        }
     }
 
     /// Draws the four sides of a box, inwards from its edge.
@@ -79,16 +93,16 @@ impl<'a> Canvas<'a> {
     /// Writes a text of `height` pixels on a ground of `colour`: above the box where there is room, else
     /// inside it, and always within the picture as far as it fits.
     pub fn label(&mut self, rect: &Rect, text: &str, height: f32, colour: Colour) {
-        let (glyphs, width) = set_out(text, height);
-        let pad = (height / 6.0).ceil();
-        let (label_width, label_height) = (width + 2.0 * pad, height + pad);
-        let above = rect.y0 - label_height;
-        let x = within(rect.x0, self.width as f32 - label_width);
-        let y = within(if above >= 0.0 { above } else { rect.y0 }, self.height as f32 - label_height);
-        self.fill([x, y, x + label_width, y + label_height].map(pixel), colour);
+        let label = Label::new(text, height);
+        let [at, ..] = label.places(rect, (self.width, self.height));
+        self.write(label, at, colour);
+    }
+
+    fn write(&mut self, label: Label, at: [i64; 4], colour: Colour) {
+        self.fill(at, colour);
         let ink = contrast(colour);
-        for mut glyph in glyphs {
-            glyph.position += point(x + pad, y + pad / 2.0);
+        for mut glyph in label.glyphs {
+            glyph.position += point(at[0] as f32 + label.pad, at[1] as f32 + label.pad / 2.0);
             self.stamp(glyph, ink);
         }
     }
@@ -117,6 +131,86 @@ impl<'a> Canvas<'a> {
                 }
             }
         });
+    }
+}
+
+/// A text on its ground, at no place yet.
+struct Label {
+    glyphs: Vec<Glyph>,
+    pad: f32,
+    width: f32,
+    height: f32,
+}
+
+impl Label {
+    fn new(text: &str, height: f32) -> Self {
+        let (glyphs, width) = set_out(text, height);
+        let pad = (height / 6.0).ceil();
+        Self { glyphs, pad, width: width + 2.0 * pad, height: height + pad }
+    }
+
+    /// Where it can stand at a box, the best first: above it, or inside where there is no room above; then
+    /// around it; then a line or two further off.
+    fn places(&self, rect: &Rect, (width, height): (u32, u32)) -> [[i64; 4]; 15] {
+        let Rect { x0, y0, x1, y1 } = *rect;
+        let (w, h) = (self.width, self.height);
+        let first = if y0 - h >= 0.0 { (x0, y0 - h) } else { (x0, y0) };
+        let around = [(x1 - w, y0 - h), (x0, y1), (x1 - w, y1), (x1, y0), (x0 - w, y0)];
+        let inside = [(x0, y0), (x0, y1 - h)];
+        let off = [
+            (x1, y0 + h),
+            (x0 - w, y0 + h),
+            (x1, y1 - h),
+            (x0, y0 - 2.0 * h),
+            (x0, y1 + h),
+            (x0, y0 - 3.0 * h),
+            (x0, y1 + 2.0 * h),
+        ];
+        let mut places = [[0; 4]; 15];
+        let all = std::iter::once(first).chain(around).chain(inside).chain(off);
+        for (place, (x, y)) in places.iter_mut().zip(all) {
+            let (x, y) = (within(x, width as f32 - w), within(y, height as f32 - h));
+            *place = [x, y, x + w, y + h].map(pixel);
+        }
+        places
+    }
+}
+
+/// Which parts of a picture have a label: in squares, so that asking costs as much as the label is large,
+/// however many there are.
+struct Taken {
+    columns: usize,
+    rows: usize,
+    squares: Vec<bool>,
+}
+
+impl Taken {
+    /// The side of a square in pixels: a third of the smallest label's height.
+    const SIDE: usize = 4;
+
+    fn new(width: u32, height: u32) -> Self {
+        let [columns, rows] = [width, height].map(|side| (side as usize).div_ceil(Self::SIDE));
+        Self { columns, rows, squares: vec![false; columns * rows] }
+    }
+
+    fn is_free(&self, at: [i64; 4]) -> bool {
+        self.under(at).all(|square| !self.squares[square])
+    }
+
+    fn take(&mut self, at: [i64; 4]) {
+        for square in self.under(at).collect::<Vec<_>>() {
+            self.squares[square] = true;
+        }
+    }
+
+    /// The squares whose middles are in a box.
+    fn under(&self, [x0, y0, x1, y1]: [i64; 4]) -> impl Iterator<Item = usize> {
+        let squares = |from: i64, to: i64, most: usize| {
+            let square = |side: i64| ((side.max(0) as usize + Self::SIDE / 2) / Self::SIDE).min(most);
+            square(from)..square(to)
+        };
+        let (columns, width) = (squares(x0, x1, self.columns), self.columns);
+        squares(y0, y1, self.rows).flat_map(move |row| columns.clone().map(move |c| row * width + c))
     }
 }
 
@@ -193,6 +287,46 @@ mod tests {
     }
 
     #[test]
+    fn labels_stand_beside_each_other_or_are_left_out() {
+        let marks: Vec<Rect> = (0..12)
+            .map(|i| {
+                let (x0, y0) = (60.0 + 3.0 * (i % 4) as f32, 60.0 + 5.0 * (i / 4) as f32);
+                Rect { x0, y0, x1: x0 + 30.0, y1: y0 + 25.0 }
+            })
+            .collect();
+        let (mut taken, mut placed) = (Taken::new(240, 180), Vec::new());
+        for rect in &marks {
+            let label = Label::new("car #12", 12.0);
+            if let Some(at) = label.places(rect, (240, 180)).into_iter().find(|at| taken.is_free(*at)) {
+                taken.take(at);
+                placed.push(at);
+            }
+        }
+        assert!(placed.len() > 5, "{} of {}", placed.len(), marks.len());
+        for (i, [x0, y0, x1, y1]) in placed.iter().enumerate() {
+            for [u0, v0, u1, v1] in &placed[..i] {
+                // As exact as the squares are.
+                let (w, h) = (x1.min(u1) - x0.max(u0), y1.min(v1) - y0.max(v0));
+                assert!(w <= 4 || h <= 4, "{placed:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn ten_thousand_boxes_are_drawn() {
+        let mut pixels = vec![0; 3 * 1280 * 720];
+        let rect = |i: u32| {
+            let (x0, y0) = ((i * 7919 % 1250) as f32, (i * 104_729 % 690) as f32);
+            Rect { x0, y0, x1: x0 + 30.0, y1: y0 + 30.0 }
+        };
+        let marks: Vec<_> = (0..10_000).map(|i| (rect(i), "car 0.87", RED)).collect();
+        Canvas::new(&mut pixels, 1280, 720).unwrap().annotate(&marks);
+        // The most important one, the last, has its label where it belongs.
+        let Rect { x0, y0, .. } = rect(9_999);
+        assert_eq!(pixels[3 * ((y0 as usize - 20) * 1280 + x0 as usize + 1)], 255);
+    }
+
+    #[test]
     fn every_character_has_a_shape() {
         for character in ('!'..='~').chain(['ü', '車']) {
             let (mut glyphs, width) = set_out(&character.to_string(), 16.0);
@@ -208,9 +342,9 @@ mod tests {
             let mut pixels = vec![7; 3 * (width * height) as usize];
             let mut canvas = Canvas::new(&mut pixels, width, height).unwrap();
             for (x0, y0) in sides.iter().flat_map(|x| sides.map(|y| (*x, y))) {
-                for (x1, y1) in [(y0, x0), (x0 + 1.0, y0 + 1.0), (5.0, 5.0)] {
-                    canvas.annotate(&Rect { x0, y0, x1, y1 }, "car 0.87", RED);
-                }
+                let far = [(y0, x0), (x0 + 1.0, y0 + 1.0), (5.0, 5.0)];
+                let marks = far.map(|(x1, y1)| (Rect { x0, y0, x1, y1 }, "car 0.87", RED));
+                canvas.annotate(&marks);
             }
             canvas.label(&Rect { x0: 0.0, y0: 0.0, x1: 1.0, y1: 1.0 }, &"W\n\0ü".repeat(1_000), 900.0, RED);
         }

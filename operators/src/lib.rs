@@ -73,7 +73,7 @@ pub mod prelude {
     pub use crate::sample_moving::{Moving, SampleMoving};
     pub use crate::session::Session;
     pub use crate::silence::{Silence, Silent};
-    pub use crate::sink::{Call, Csv, Jpegs, Jsonl, Null};
+    pub use crate::sink::{Call, Csv, Jpegs, Jsonl, Mp4, Null};
     pub use crate::sliding::Sliding;
     pub use crate::source::{Camera, CameraEntry, Cameras, Folder, Mjpeg, RoadCameras, Video};
     pub use crate::stateful::Stateful;

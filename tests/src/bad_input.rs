@@ -4,6 +4,7 @@ mod manifest;
 mod model;
 mod plan_file;
 mod runtime;
+mod sink;
 mod video;
 
 use jellybean_engine::{Error, ErrorKind};

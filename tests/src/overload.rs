@@ -1,5 +1,6 @@
 //! More frames than can be taken: a `latest` lane drops the oldest ones and says so, a `block` lane waits.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -87,4 +88,73 @@ fn block_waits_and_drops_nothing() {
     let total = &report.ledger_total;
     assert_eq!((total.admitted, total.completed, total.dropped.len()), (LENGTH, LENGTH, 0));
     assert_eq!(numbers, (0..LENGTH).collect::<Vec<_>>());
+}
+
+/// Samples of two cameras, and how many of them were read.
+struct Counted(Samples, Arc<AtomicU64>);
+
+struct CountedFeed(Box<dyn Feed<Record = Sample>>, Arc<AtomicU64>);
+
+impl Source for Counted {
+    type Record = Sample;
+
+    fn lanes(&self) -> Vec<Lane> {
+        self.0.lanes()
+    }
+
+    fn open(&self, lane: usize, clock: &Clock) -> Result<Box<dyn Feed<Record = Sample>>> {
+        Ok(Box::new(CountedFeed(self.0.open(lane, clock)?, self.1.clone())))
+    }
+}
+
+impl Feed for CountedFeed {
+    type Record = Sample;
+
+    fn next(&mut self) -> Result<Option<Arrival<Sample>>> {
+        let next = self.0.next()?;
+        self.1.fetch_add(u64::from(next.is_some()), Ordering::SeqCst);
+        Ok(next)
+    }
+}
+
+#[test]
+fn a_slow_sink_holds_its_source_within_its_credit() {
+    const LANES: u64 = 2;
+    /// What a source may have in flight, and per lane what waits to enter, and one in the feed's hand.
+    const HELD_MAX: u64 = 4_096 + LANES * (4 + 1);
+    let (read, written, most) = (Arc::default(), AtomicU64::new(0), Arc::new(AtomicU64::new(0)));
+    let source = Counted(Samples::of_length(2, 1, 10 * LENGTH).policy(Policy::Block), Arc::clone(&read));
+    let (t, seen) = (Topology::new("slow"), most.clone());
+    let slow = move |_, _: &Sample| {
+        let held = read.load(Ordering::SeqCst) - written.fetch_add(1, Ordering::SeqCst);
+        seen.fetch_max(held, Ordering::SeqCst);
+    };
+    t.source("samples", source).sink("slow", Call::new(slow));
+    let report = run_here(&t).unwrap();
+    assert!(report.ledger.is_closed(), "{:#?}", report.ledger);
+    assert_eq!(report.ledger_total.completed, LANES * 10 * LENGTH);
+    let most = most.load(Ordering::SeqCst);
+    assert!(most <= HELD_MAX, "{most} samples were held");
+}
+
+#[test]
+fn what_a_slow_sink_costs_is_counted_by_camera() {
+    let (ended, has_ended) = bounded(2);
+    let (t, at_first) = (Topology::new("by-camera"), Mutex::new(Some(has_ended)));
+    let source = Told(Samples::of_length(2, 1, LENGTH).policy(Policy::Latest), ended);
+    let slow = move |_, _: &Sample| {
+        if let Some(ends) = at_first.lock().unwrap().take() {
+            // The sink stands still until both cameras are read to their ends.
+            (0..2).for_each(|_| ends.recv().unwrap());
+        }
+    };
+    t.source("samples", source).sink("slow", Call::new(slow));
+    let report = run_here(&t).unwrap();
+    assert!(report.ledger.is_closed(), "{:#?}", report.ledger);
+    for lane in ["samples/lane-0", "samples/lane-1"] {
+        let account = &report.ledger.sources[lane];
+        assert_eq!((account.admitted, account.in_flight), (LENGTH, 0));
+        assert_eq!(account.dropped, [("overflow".to_owned(), LENGTH - account.completed)].into());
+        assert!(account.completed < LENGTH / 2, "{lane}: {account:?}");
+    }
 }

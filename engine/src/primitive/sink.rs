@@ -20,6 +20,7 @@ use crate::digest::Digest;
 use crate::failure::Failure;
 use crate::generation::Passed;
 use crate::id::Epoch;
+use crate::ledger::Ledger;
 use crate::pool::Pool;
 use crate::record::{Batch, Data, Envelope};
 use crate::runner::{AnyRunner, Batching, Recipe, Runner};
@@ -38,12 +39,13 @@ impl<T: Data> Stream<T> {
         let sink = Arc::new(sink);
         let prepare: Prepare = Arc::new(move |at| {
             let (sink, digest, name) = (sink.clone(), at.shared.digest.clone(), at.name.to_owned());
+            let ledger = at.shared.ledger.clone();
             let begun = AtomicBool::new(at.continues);
             let open = move || {
                 let writer = if begun.swap(true, Ordering::Relaxed) { sink.reopen() } else { sink.open() };
                 let writer = writer.map_err(|e| e.at(format!("sink \"{name}\"")))?;
-                Ok(Box::new(Writing { name: name.clone(), digest: digest.clone(), writer })
-                    as AnyRunner<_, _>)
+                let (name, digest, ledger) = (name.clone(), digest.clone(), ledger.clone());
+                Ok(Box::new(Writing { name, digest, ledger, writer }) as AnyRunner<_, _>)
             };
             let recipe = Recipe { key: format!("sink {}", at.name), open: Arc::new(open) };
             let pool: Arc<Pool<(Epoch, T), ()>> =
@@ -155,7 +157,16 @@ impl<T: Data> Ending<T> {
 struct Writing<T> {
     name: String,
     digest: Arc<Digest>,
+    ledger: Arc<Ledger>,
     writer: Box<dyn Writer<Record = T>>,
+}
+
+impl<T> Drop for Writing<T> {
+    fn drop(&mut self) {
+        if let Err(failure) = guarded(|| self.writer.close()) {
+            self.ledger.fault_of_sink(format!("sink {:?}: {failure}", self.name));
+        }
+    }
 }
 
 impl<T: Data> Runner for Writing<T> {

@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{self, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{self, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, getpid, getppid, kill_process_group, set_pare
 /// What the smallest pipe of any Linux takes at once, in bytes.
 pub(crate) const INPUT_BYTES_MAX: usize = 4_096;
 
-/// A running child, shared between the one who reads it and those who may stop it.
+/// A running child, shared between the one who reads or feeds it and those who may stop it.
 #[derive(Debug)]
 pub(crate) struct Child {
     process: Mutex<process::Child>,
@@ -43,6 +43,14 @@ impl Child {
             _ = stdin.write_all(input.as_bytes());
         }
         Ok((child, stdout, stderr))
+    }
+
+    /// The same for one that is written to: input and errors are piped, and there is no output.
+    pub(crate) fn writing(mut command: Command) -> io::Result<(Arc<Self>, ChildStdin, ChildStderr)> {
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        let (child, stderr) = Self::start(command)?;
+        let stdin = child.lock().stdin.take().expect("its input is piped");
+        Ok((child, stdin, stderr))
     }
 
     /// Ends the child because nobody wants more of it.

@@ -10,73 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jellybean_engine::sink::{Sink, Writer};
-use jellybean_engine::{Data, Epoch, Error, ErrorKind, Failure, Reason, Result};
+use jellybean_engine::{Epoch, Failure, Reason, Result};
 use jpeg_encoder::{ColorType, Encoder};
 
-use crate::draw::{Canvas, class_colour};
-use crate::picture::{Detection, Detections, Frame, Picture, Rect};
-use crate::pixels::RgbBuffer;
-use crate::track::{Track, Tracks};
-
-/// A frame with something to draw on it.
-pub trait Annotated: Data {
-    /// The frame.
-    fn frame(&self) -> &Frame;
-
-    /// What to draw, the most important last.
-    fn marks(&self) -> Vec<Mark>;
-}
-
-/// A box to draw.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Mark {
-    /// Where, in pixels of the frame.
-    pub rect: Rect,
-    /// Decides the colour.
-    pub class: Arc<str>,
-    /// What is written at the box.
-    pub text: String,
-}
-
-impl Annotated for Detections {
-    fn frame(&self) -> &Frame {
-        &self.frame
-    }
-
-    fn marks(&self) -> Vec<Mark> {
-        let mark = |d: &Detection| Mark {
-            rect: d.rect,
-            class: Arc::clone(&d.class),
-            text: format!("{} {:.2}", d.class, d.score),
-        };
-        self.seen.iter().rev().map(mark).collect()
-    }
-}
-
-impl Annotated for Tracks {
-    fn frame(&self) -> &Frame {
-        &self.frame
-    }
-
-    fn marks(&self) -> Vec<Mark> {
-        let mark = |t: &Track| Mark {
-            rect: t.rect,
-            class: Arc::clone(&t.class),
-            text: format!("{} #{}", t.class, t.id),
-        };
-        self.tracks.iter().map(mark).collect()
-    }
-}
-
-impl Annotated for Frame {
-    fn frame(&self) -> &Frame {
-        self
-    }
-
-    fn marks(&self) -> Vec<Mark> {
-        Vec::new()
-    }
-}
+use super::annotated::{Annotated, Mark, Painter, file_name};
+use crate::picture::Picture;
 
 /// Writes annotated frames as `camera-000123.jpg` into a folder.
 ///
@@ -141,20 +79,14 @@ impl<T: Annotated> Sink for Jpegs<T> {
     }
 
     fn reopen(&self) -> Result<Box<dyn Writer<Record = T>>> {
-        fs::create_dir_all(&self.folder).map_err(|e| {
-            let message = format!("the folder {} for pictures cannot be made", self.folder.display());
-            Error::new(ErrorKind::Unavailable, message)
-                .way_out("name a folder that can be written")
-                .because(e)
-        })?;
-        Ok(Box::new(Pictures { rules: self.clone(), rgb: RgbBuffer::default(), pixels: Vec::new() }))
+        super::make_folder(&self.folder)?;
+        Ok(Box::new(Pictures { rules: self.clone(), painter: Painter::default() }))
     }
 }
 
 struct Pictures<T> {
     rules: Jpegs<T>,
-    rgb: RgbBuffer,
-    pixels: Vec<u8>,
+    painter: Painter,
 }
 
 impl<T: Annotated> Writer for Pictures<T> {
@@ -183,16 +115,10 @@ impl<T> Pictures<T> {
         let (Ok(w), Ok(h)) = (u16::try_from(width), u16::try_from(height)) else {
             return Err(failed(format!("{width} x {height} pixels are too many for a JPEG")));
         };
-        self.pixels.clear();
-        self.pixels.extend_from_slice(self.rgb.read(picture)?);
-        let mut canvas = Canvas::new(&mut self.pixels, width, height)
-            .ok_or_else(|| failed(format!("the pixels are not those of {width} x {height}")))?;
-        for mark in marks {
-            canvas.annotate(&mark.rect, &mark.text, class_colour(&mark.class));
-        }
+        let pixels = self.painter.paint(picture, marks)?;
         let mut jpeg = Vec::new();
         Encoder::new(&mut jpeg, self.rules.quality)
-            .encode(&self.pixels, w, h, ColorType::Rgb)
+            .encode(pixels, w, h, ColorType::Rgb)
             .map_err(|e| failed(format!("a picture cannot be encoded: {e}")))?;
         Ok(jpeg)
     }
@@ -209,19 +135,6 @@ fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
     outcome
 }
 
-/// A camera's name as part of a file name: what could be more than a name becomes `%` and two hex digits,
-/// so that different cameras stay different.
-fn file_name(camera: &str) -> String {
-    let mut name = String::with_capacity(camera.len());
-    for byte in camera.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => name.push(char::from(byte)),
-            _ => name.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    name
-}
-
 fn failed(message: String) -> Failure {
     Failure::new(Reason::FAILED, message)
 }
@@ -231,8 +144,11 @@ mod tests {
     use zune_jpeg::JpegDecoder;
     use zune_jpeg::zune_core::bytestream::ZCursor;
 
+    use jellybean_engine::ErrorKind;
+
     use super::*;
-    use crate::picture::Format;
+    use crate::picture::{Detection, Detections, Format, Frame, Rect};
+    use crate::track::{Track, Tracks};
 
     fn grey(camera: &str, number: u64, width: u32, height: u32) -> Frame {
         let data = vec![126; Format::I420.bytes(width, height).unwrap()].into();
@@ -321,14 +237,6 @@ mod tests {
         let tracks = vec![Track { id: 12, class: "car".into(), score: 1.0, rect, hits: 3 }];
         assert_eq!(Tracks { frame: grey("a", 0, 2, 2), tracks }.marks()[0].text, "car #12");
         assert!(grey("a", 0, 2, 2).marks().is_empty());
-    }
-
-    #[test]
-    fn camera_names_stay_names_and_stay_different() {
-        assert_eq!(file_name("Nord-1_b"), "Nord-1_b");
-        assert_eq!(file_name("../a/b"), "%2E%2E%2Fa%2Fb");
-        assert_ne!(file_name("a/b"), file_name("a%2Fb"));
-        assert_eq!(file_name("Süd"), "S%C3%BCd");
     }
 
     #[test]
