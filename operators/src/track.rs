@@ -174,7 +174,7 @@ impl Tracker {
     ///     let seen = vec![Appearance { detection, embedding }];
     ///     ids.extend(tracker.step_seen(Appearances { frame, seen }).tracks.iter().map(|t| t.id));
     /// }
-    /// assert_eq!(ids, [1, 1]);
+    /// assert_eq!(ids, [1, 1, 1]);
     /// ```
     pub fn step_seen(&mut self, appearances: Appearances) -> Tracks {
         let Appearances { frame, seen } = appearances;
