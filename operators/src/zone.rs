@@ -18,7 +18,7 @@ const CORNERS_MAX: usize = 256;
 /// ```
 /// use jellybean_operators::zone::Zone;
 /// let left: Zone = "left=0,0 0.5,0 0.5,1 0,1".parse()?;
-/// assert_eq!(left.name(), "left");
+/// assert_eq!(&**left.name(), "left");
 /// assert!(left.contains(0.25, 0.5) && !left.contains(0.75, 0.5));
 /// # Ok::<(), jellybean_operators::Error>(())
 /// ```
