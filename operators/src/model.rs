@@ -8,6 +8,7 @@ mod detect;
 mod embed;
 pub mod family;
 mod grouped;
+pub mod guess;
 mod head;
 pub mod manifest;
 mod nms;
@@ -22,7 +23,10 @@ pub(crate) mod testing;
 pub use classify::Classify;
 pub use detect::Detect;
 pub use embed::{Embed, EmbedSeen};
-pub use family::{Device, EMBEDDED, Embedded, Family, Key, Model, Task, family};
+pub use family::{
+    Device, EMBEDDED, Embedded, Family, Key, Model, Task, family, manifest_in, manifest_of, read_model,
+    sha256,
+};
 pub use manifest::{Manifest, Variant};
-pub use raw::{RawInput, RawModel, RawOutput, Values};
+pub use raw::{Port, RawInput, RawModel, RawOutput, Values};
 pub use read::Read;

@@ -33,8 +33,10 @@ from PIL import Image
 
 MODELS = pathlib.Path(__file__).parent.parent / "data" / "models"
 FAMILIES = ["yolo-rows", "yolo-columns", "center-face", "text-map", "scores", "look", "line"]
-# Seed, width and height: as the input, larger and wider, taller, tiny.
-PICTURES = [(1, 64, 48), (2, 150, 70), (3, 50, 90), (4, 64, 48), (5, 7, 5), (6, 400, 40), (7, 97, 33)]
+# Seed, width and height: wider, taller, tiny, long; and as large as the input, so that nothing is resized.
+PICTURES = [(2, 150, 70), (3, 50, 90), (5, 7, 5), (6, 400, 40), (7, 97, 33)]
+SAME_SIZE_SEEDS = [1, 4, 8, 9]
+LINE_WIDTHS = [100, 33, 160, 16]
 
 
 def main():
@@ -62,13 +64,20 @@ def of_family(name):
     session = onnxruntime.InferenceSession(MODELS / name / variant["file"], providers=["CPUExecutionProvider"])
     head = manifest["head"]
     made = []
-    for seed, width, height in PICTURES:
+    for seed, width, height in PICTURES + same_size(variant, head):
         item, covered = place(picture(seed, width, height), manifest, variant)
         values = session.run(None, {manifest["input"]["name"]: item})
         outputs = {o.name: v[0].astype(np.float64) for o, v in zip(session.get_outputs(), values)}
         result = HEADS[head["kind"]](outputs, head, manifest, ((width, height), covered))
-        made.append({"picture": [seed, width, height], "result": result})
+        resized = covered != (width, height)
+        made.append({"picture": [seed, width, height], "resized": resized, "result": result})
     return made
+
+
+def same_size(variant, head):
+    width, height = variant["width"], variant["height"]
+    widths = LINE_WIDTHS if head["kind"] == "ctc" else [width] * len(SAME_SIZE_SEEDS)
+    return [(seed, width, height) for seed, width in zip(SAME_SIZE_SEEDS, widths)]
 
 
 def place(pixels, manifest, variant):

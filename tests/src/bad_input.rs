@@ -15,7 +15,7 @@ fn check(error: &Error, kind: ErrorKind, words: &[&str]) {
     check_words(&error.to_string(), words);
 }
 
-fn check_words(said: &str, words: &[&str]) {
+pub(crate) fn check_words(said: &str, words: &[&str]) {
     for word in words {
         assert!(said.contains(word), "no {word:?} in: {said}");
     }

@@ -8,15 +8,18 @@ mod cutover;
 mod fetched;
 mod golden;
 mod hang;
+mod heads;
 mod junction;
 mod live;
 mod moving;
 mod overload;
+mod own_models;
 mod plans;
 mod program;
 mod report;
 #[cfg(feature = "rtsp")]
 mod rtsp;
+mod speech;
 mod stop;
 mod tidy;
 mod tracking;

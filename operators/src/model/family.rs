@@ -152,6 +152,38 @@ pub fn family<T: Task>(name: &str) -> Family<T> {
     }
 }
 
+/// The manifest of the family of this name, whatever its task.
+///
+/// # Errors
+/// As [`Family::manifest`].
+pub fn manifest_of(name: &str) -> Result<Manifest> {
+    match EMBEDDED.iter().find(|embedded| embedded.name == name) {
+        Some(embedded) => Manifest::parse(embedded.manifest, &format!("{name}/{MANIFEST}")),
+        None => manifest_named(name, &cache(name)),
+    }
+}
+
+/// The manifest in a family's folder, whatever its task.
+///
+/// # Errors
+/// As [`Family::manifest`].
+pub fn manifest_in(folder: &Path) -> Result<Manifest> {
+    manifest_named(&folder_name(folder), folder)
+}
+
+fn manifest_named(name: &str, folder: &Path) -> Result<Manifest> {
+    let (text, file) = manifest_text(name, folder)?;
+    Manifest::parse(&text, &file)
+}
+
+/// The bytes of a model file that has no manifest yet.
+///
+/// # Errors
+/// `NotFound` if there is no such file, `Invalid` if it is larger than any model may be.
+pub fn read_model(path: &Path) -> Result<Vec<u8>> {
+    read_bounded(path, FILE_BYTES_MAX).map_err(|e| e.at(path.display().to_string()))
+}
+
 impl<T: Task> Family<T> {
     /// A family that is compiled into the caller's own program.
     #[must_use]
@@ -168,21 +200,11 @@ impl<T: Task> Family<T> {
     #[must_use]
     pub fn folder(folder: impl Into<PathBuf>) -> Self {
         let folder = folder.into();
-        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        Self::in_folder(&name, folder)
+        Self::in_folder(&folder_name(&folder), folder)
     }
 
     fn in_folder(name: &str, folder: PathBuf) -> Self {
-        let path = folder.join(MANIFEST);
-        let manifest = if folder.is_dir() {
-            read_text(&path).and_then(|text| check::<T>(&text, &path.display().to_string()))
-        } else {
-            Err(Error::new(
-                ErrorKind::NotFound,
-                format!("no model family \"{name}\" in {}", folder.display()),
-            )
-            .way_out("`jellybean models` lists families, `jellybean models fetch` brings more"))
-        };
+        let manifest = manifest_text(name, &folder).and_then(|(text, file)| check::<T>(&text, &file));
         Self::new(name, Place::Folder(folder), manifest)
     }
 
@@ -320,7 +342,7 @@ impl Found {
             }
         };
         let bytes = bytes.map_err(|e| e.at(self.of(variant, file)).way_out(WAY_OUT))?;
-        let sha256 = hex_sha256(bytes.get());
+        let sha256 = sha256(bytes.get());
         if sha256 == wanted {
             return Ok(bytes);
         }
@@ -347,7 +369,22 @@ fn check<T: Task>(text: &str, file: &str) -> Result<Checked> {
             format!("{file}: task: a \"{}\" family where \"{}\" is asked for", manifest.task, T::NAME);
         return Err(Error::new(ErrorKind::Incompatible, message));
     }
-    Ok(Checked { manifest, sha256: hex_sha256(text.as_bytes()) })
+    Ok(Checked { manifest, sha256: sha256(text.as_bytes()) })
+}
+
+fn folder_name(folder: &Path) -> String {
+    folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The text of a manifest, and what errors call it.
+fn manifest_text(name: &str, folder: &Path) -> Result<(String, String)> {
+    let path = folder.join(MANIFEST);
+    if !folder.is_dir() {
+        let message = format!("no model family \"{name}\" in {}", folder.display());
+        return Err(Error::new(ErrorKind::NotFound, message)
+            .way_out("`jellybean models` lists families, `jellybean models fetch` brings more"));
+    }
+    Ok((read_text(&path)?, path.display().to_string()))
 }
 
 fn read_text(path: &Path) -> Result<String> {
@@ -371,7 +408,9 @@ fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn hex_sha256(bytes: &[u8]) -> String {
+/// The sha256 of some bytes, in lower-case hexadecimal.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

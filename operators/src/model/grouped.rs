@@ -279,3 +279,6 @@ fn tensor_shape(shape: &Shape, width: u32, items: usize) -> [usize; 4] {
         Layout::Nhwc => [items, height, width, 3],
     }
 }
+
+#[cfg(test)]
+mod tests;

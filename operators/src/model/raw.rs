@@ -3,12 +3,13 @@
 //! Invariant: borrowed tensors go into `run` only, as in `session`.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use jellybean_engine::runner::Interrupter;
 use jellybean_engine::{Error, ErrorKind, Failure, Reason, Result};
 use ort::session::{Session, SessionInputValue};
-use ort::value::TensorRef;
+use ort::value::{Outlet, TensorElementType, TensorRef};
 
 use super::runtime;
 use super::session::{Interrupt, configure};
@@ -48,6 +49,37 @@ pub struct RawOutput<'a> {
     pub shape: &'a [i64],
     /// Its values, the last side varying fastest.
     pub values: &'a [f32],
+}
+
+/// An input or an output, as the graph declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Its name in the graph.
+    pub name: String,
+    /// What it is, in words: the type, and the sides with the names of those that are open.
+    pub kind: String,
+    /// Whether it is a tensor of 32-bit floats.
+    pub is_f32: bool,
+    /// Its sides; negative ones are open. None if it is no tensor, or of any rank.
+    pub sides: Vec<i64>,
+}
+
+impl Port {
+    fn of(outlet: &Outlet) -> Self {
+        let kind = outlet.dtype();
+        Self {
+            name: outlet.name().to_owned(),
+            kind: kind.to_string(),
+            is_f32: kind.tensor_type() == Some(TensorElementType::Float32),
+            sides: kind.tensor_shape().map(|shape| shape.to_vec()).unwrap_or_default(),
+        }
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\" {}", self.name, self.kind)
+    }
 }
 
 impl RawModel {
@@ -93,6 +125,18 @@ impl RawModel {
             views.push(RawOutput { shape, values });
         }
         Ok(read(&views))
+    }
+
+    /// What it takes.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<Port> {
+        self.session.inputs().iter().map(Port::of).collect()
+    }
+
+    /// What it makes.
+    #[must_use]
+    pub fn outputs(&self) -> Vec<Port> {
+        self.session.outputs().iter().map(Port::of).collect()
     }
 
     /// Forgets interruptions that came when nothing ran; to be called at the start of a batch.

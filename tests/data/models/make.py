@@ -237,6 +237,53 @@ def pooled(family, length, activation):
     write(family, family, nodes, [images()], outputs(output=["N", length]), constants)
 
 
+def sides(name, inputs, declared, hidden):
+    """As many values of a picture's mean as `hidden` says; that number is only known once it runs."""
+    constants = [
+        constant("nothing", np.float32(0)),
+        constant("sides", np.array([1, hidden], np.int64)),
+    ]
+    nodes = [
+        h.make_node("ReduceMean", ["images"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        h.make_node("Unsqueeze", ["mean", "last"], ["column"]),
+        h.make_node("ReduceSum", ["images"], ["sum"], keepdims=0),
+        h.make_node("Mul", ["sum", "nothing"], ["zero"]),
+        h.make_node("Cast", ["zero"], ["integer"], to=T.INT64),
+        h.make_node("Add", ["sides", "integer"], ["shape"]),
+        h.make_node("Expand", ["column", "shape"], ["output"]),
+    ]
+    constants.append(constant("last", np.array([1], np.int64)))
+    write("sides", name, nodes, [images(dims=inputs)], outputs(output=declared), constants)
+
+
+def voice():
+    """The signature of a voice detector with state: that halves, and grows by the loudness of the window."""
+    constants = [
+        constant("half", np.float32(0.5)),
+        constant("around", np.array([0, 2], np.int64)),
+        constant("eight", np.float32(8)),
+        constant("quiet", np.float32(0.3)),
+        constant("last", np.array([1], np.int64)),
+    ]
+    nodes = [
+        h.make_node("Abs", ["input"], ["size"]),
+        h.make_node("ReduceMean", ["size"], ["loudness"], axes=[1], keepdims=0),
+        h.make_node("Unsqueeze", ["loudness", "around"], ["grown"]),
+        h.make_node("Mul", ["state", "half"], ["halved"]),
+        h.make_node("Add", ["halved", "grown"], ["stateN"]),
+        h.make_node("ReduceMean", ["stateN"], ["mean"], axes=[0, 2], keepdims=0),
+        h.make_node("Sub", ["mean", "quiet"], ["above"]),
+        h.make_node("Mul", ["above", "eight"], ["steep"]),
+        h.make_node("Sigmoid", ["steep"], ["likely"]),
+        h.make_node("Unsqueeze", ["likely", "last"], ["output"]),
+    ]
+    inputs = [
+        h.make_tensor_value_info("input", T.FLOAT, ["N", 576]),
+        h.make_tensor_value_info("state", T.FLOAT, [2, "N", 128]),
+    ]
+    write("voice", "voice", nodes, inputs, outputs(output=["N", 1], stateN=[2, "N", 128]), constants)
+
+
 LETTERS = "abcdefghij"
 
 
@@ -301,6 +348,7 @@ HEADS_OF_NOISE = {
     "center-face": 'kind = "center_face"\nheat = "heat"\nscale = "scale"\noffset = "offset"\nstride = 4\n'
     "score_min = 0.7\niou_max = 0.3",
     "text-map": 'kind = "text_map"\nmap = "map"\nthreshold = 0.6\nscore_min = 0.75\nunclip = 1.5',
+    "sides": 'kind = "scores"\noutput = "output"\nsoftmax = false\ntop = 3',
     "scores": 'kind = "scores"\noutput = "output"\nsoftmax = true\ntop = 3',
     "look": 'kind = "embedding"\noutput = "output"\nlength = 16',
     "line": 'kind = "ctc"\noutput = "output"\nalphabet = "letters.txt"\nalphabet_sha256 = "{alphabet}"\nspace = true\n'
@@ -332,13 +380,26 @@ def of_noise():
     manifest("center-face", ["center-face"], ["face"], rules=CENTRED)
     text_map()
     manifest("text-map", ["text-map"], ["text"], std=[255.0, 255.0, 255.0])
-    pooled("scores", 6, "Relu")
+    pooled("scores", 6, "Tanh")
     manifest("scores", ["scores"], ["a", "b", "c", "d", "e", "f"], "classify", CENTRED, (40, 40), resize="stretch")
     pooled("look", 16, "Tanh")
     manifest("look", ["look"], [], "embed", CENTRED, (32, 64), resize="stretch")
     line()
     (HERE / "line" / "letters.txt").write_text("\n".join(LETTERS) + "\n")
     manifest("line", ["line"], [], "read", CENTRED, (16, 16), fill=128)
+
+
+def of_sides():
+    """Graphs whose sides are nothing, or more than there is memory for."""
+    any_size = ["N", 3, "H", "W"]
+    sides("six", any_size, ["N", "K"], 6)
+    sides("empty_in", [0, 3, 40, 40], ["N", 6], 6)
+    sides("huge_in", [1, 3, 1 << 40, 40], ["N", 6], 6)
+    sides("empty_out", any_size, ["N", "K"], 0)
+    sides("huge_out", any_size, ["N", 1 << 40], 1 << 40)
+    sides("huge_hidden", any_size, ["N", "K"], 1 << 40)
+    names = ["six", "empty_in", "huge_in", "empty_out", "huge_out", "huge_hidden"]
+    manifest("sides", names, ["a", "b", "c", "d", "e", "f"], "classify", PLAIN, (40, 40))
 
 
 if __name__ == "__main__":
@@ -352,3 +413,5 @@ if __name__ == "__main__":
     manifest("spot", ["spot", "spot_single", "nan", "rank3", "integers", "slow"])
     manifest("distributions", ["distributions"])
     of_noise()
+    of_sides()
+    voice()

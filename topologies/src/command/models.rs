@@ -1,10 +1,13 @@
-//! `models`: what families there are, and bringing those that are fetched.
+//! `models`: what families there are, bringing those that are fetched, adding and checking one's own.
+
+mod add;
+mod check;
+mod list;
+mod place;
 
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
 use jellybean_operators::fetch::{fetch_models, fetched_names};
-use jellybean_operators::model::{Classify, Detect, EMBEDDED, Embed, Manifest, Read, Task, family};
-use serde::Serialize;
 
 use super::Tools;
 use super::progress::bars;
@@ -24,85 +27,26 @@ pub(super) enum Models {
         #[arg(value_name = "NAME", value_parser = PossibleValuesParser::new(fetched_names()))]
         names: Vec<String>,
     },
-}
-
-/// One variant, as listed.
-#[derive(Serialize)]
-struct Listed {
-    family: String,
-    task: String,
-    variant: String,
-    default: bool,
-    input: String,
-    precision: String,
-    accuracy: f64,
-    accuracy_data: String,
-    here: bool,
+    /// Make a family of an ONNX file of one's own: guess what it is, copy it into the cache, run it once.
+    Add(add::Add),
+    /// Open every variant of a family, and run it once on a grey picture.
+    Check(check::Check),
 }
 
 impl Models {
     #[allow(clippy::print_stdout, reason = "the command is where results are told")]
-    pub(super) fn run(&self, _tools: &Tools) -> anyhow::Result<()> {
+    pub(super) fn run(&self, tools: &Tools) -> anyhow::Result<()> {
         match self {
-            Self::List { json: true } => println!("{}", serde_json::to_string(&listed()?)?),
-            Self::List { json: false } => {
-                for l in listed()? {
-                    let mark = if l.default { "*" } else { " " };
-                    let here = if l.here { "" } else { "  (not here: jellybean models fetch)" };
-                    println!(
-                        "{mark} {:22} {:8} {:9} {:4}  accuracy {:.3} on {}{here}",
-                        format!("{}/{}", l.family, l.variant),
-                        l.task,
-                        l.input,
-                        l.precision,
-                        l.accuracy,
-                        l.accuracy_data
-                    );
-                }
-            }
+            Self::List { json } => list::list(*json),
             Self::Fetch { names } => {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 for fetched in fetch_models(&Tools::cache()?, &names, &bars())? {
                     println!("{:12} {}", fetched.name, fetched.path.display());
                 }
+                Ok(())
             }
+            Self::Add(add) => add.run(tools),
+            Self::Check(check) => check.run(tools),
         }
-        Ok(())
-    }
-}
-
-fn listed() -> anyhow::Result<Vec<Listed>> {
-    let mut all = Vec::new();
-    for embedded in EMBEDDED {
-        let name = embedded.name;
-        let manifest = Manifest::parse(embedded.manifest, &format!("{name}/manifest.toml"))?;
-        for variant in &manifest.variants {
-            all.push(Listed {
-                family: name.to_owned(),
-                task: manifest.task.clone(),
-                variant: variant.name.clone(),
-                default: variant.name == manifest.default_variant().name,
-                input: format!("{}x{}", variant.width, variant.height),
-                precision: format!("{:?}", variant.precision).to_lowercase(),
-                accuracy: variant.accuracy,
-                accuracy_data: variant.accuracy_data.clone(),
-                here: is_here(name, &manifest.task, &variant.name),
-            });
-        }
-    }
-    Ok(all)
-}
-
-/// Whether the files of a variant are here and sound.
-fn is_here(name: &str, task: &str, variant: &str) -> bool {
-    fn of<T: Task>(name: &str, variant: &str) -> bool {
-        family::<T>(name).model(Some(variant)).is_ok()
-    }
-    match task {
-        Detect::NAME => of::<Detect>(name, variant),
-        Classify::NAME => of::<Classify>(name, variant),
-        Embed::NAME => of::<Embed>(name, variant),
-        Read::NAME => of::<Read>(name, variant),
-        _ => false,
     }
 }

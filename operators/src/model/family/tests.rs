@@ -47,7 +47,7 @@ fn keys_tell_runners_apart_and_nothing_else() {
     let family = spot();
     let key = family.key(None, 1).unwrap();
     assert_eq!(key, spot().key(Some("spot"), 1).unwrap());
-    assert_eq!(key.model_sha256, hex_sha256(family.model(None).unwrap().bytes()));
+    assert_eq!(key.model_sha256, sha256(family.model(None).unwrap().bytes()));
     assert_ne!(key, family.key(None, 2).unwrap());
     assert_ne!(key, family.key(Some("nan"), 1).unwrap());
 
@@ -155,7 +155,7 @@ fn error_bytes_that_are_no_model() {
     let (_copy, folder) = copy("spot");
     let old = spot().variant(None).unwrap().sha256.clone();
     let bytes = b"these are the bytes that the manifest promises, but no model";
-    edit(&folder, &old, &hex_sha256(bytes));
+    edit(&folder, &old, &sha256(bytes));
     std::fs::write(folder.join("spot.onnx"), bytes).unwrap();
     let e = refusal(&Family::folder(folder), "spot");
     assert_eq!(e.kind(), ErrorKind::Corrupt);
