@@ -14,6 +14,7 @@ mod ffmpeg;
 mod lock;
 mod npm;
 mod onnxruntime;
+mod pictures;
 mod pin;
 mod progress;
 mod python;
@@ -27,6 +28,7 @@ pub use families::{
 };
 pub use ffmpeg::{ffmpeg_program, find_ffmpeg};
 pub use onnxruntime::{find_onnxruntime, onnxruntime_library};
+pub use pictures::{Pictures, pictures};
 pub use progress::{Progress, Step, silent};
 pub use vtest::vtest;
 
@@ -37,16 +39,18 @@ use crate::{Error, ErrorKind, Result};
 pub struct Fetched {
     /// What it is called.
     pub name: &'static str,
-    /// A family's folder, or the file of a video.
+    /// A family's folder, or the file of a video or a picture.
     pub path: PathBuf,
 }
 
 /// The video's name among what can be fetched.
 const VTEST: &str = "vtest";
+/// The pictures' name among what can be fetched.
+const PICTURES: &str = "pictures";
 
-/// The names of all that can be fetched: families, then the video.
+/// The names of all that can be fetched: families, then the video and the pictures.
 pub fn fetched_names() -> impl Iterator<Item = &'static str> {
-    fetched_families().chain([VTEST])
+    fetched_families().chain([VTEST, PICTURES])
 }
 
 /// Brings what is named, of [`fetched_names`], or all of it where nothing is; what is in the cache already
@@ -73,6 +77,10 @@ pub fn fetch_models(cache: &Cache, names: &[&str], progress: Progress) -> Result
         families.into_iter().map(|name| Fetched { name, path: cache.family(name) }).collect();
     if is_wanted(&VTEST) {
         fetched.push(Fetched { name: VTEST, path: vtest(cache, progress)? });
+    }
+    if is_wanted(&PICTURES) {
+        let Pictures { portrait, page } = pictures(cache, progress)?;
+        fetched.extend([portrait, page].map(|path| Fetched { name: PICTURES, path }));
     }
     Ok(fetched)
 }

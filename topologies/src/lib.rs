@@ -17,10 +17,12 @@
 //! }
 //! ```
 
+pub mod blur;
 pub mod command;
 pub mod junction;
 pub mod people;
 pub mod tally;
+pub mod text;
 
 pub use command::main;
 pub use jellybean_engine as engine;

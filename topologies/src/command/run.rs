@@ -1,5 +1,10 @@
 //! `run`: a topology on this machine, with a live line, a report, and a clean end on Ctrl-C.
 
+mod blur;
+mod footage;
+mod people;
+mod text;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,15 +14,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use jellybean_engine::plan::{Assignment, Plan};
-use jellybean_engine::source::{Pacing, Policy};
 use jellybean_engine::{Clock, Gaps, Report, Run, Topology};
-use jellybean_operators::fetch::{nanodet, vtest};
-use jellybean_operators::source::Video;
 
 use super::Tools;
-use super::progress::{bars, line};
-use crate::people::people;
-use crate::tally::Tally;
+use super::progress::line;
 
 /// How often the live line is drawn, and Ctrl-C looked for.
 const LOOK: Duration = Duration::from_millis(100);
@@ -27,33 +27,12 @@ const HERE: &str = "here";
 /// The ready-made topologies.
 #[derive(Subcommand)]
 pub(super) enum Ready {
-    /// Count people in a video with NanoDet.
-    People(People),
-}
-
-/// `run people`.
-#[derive(Args)]
-pub(super) struct People {
-    /// The video; by default `vtest.avi`, people crossing a yard, which is fetched.
-    #[arg(long, value_name = "FILE")]
-    video: Option<PathBuf>,
-    /// The length of a counting window in seconds.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
-    window: u64,
-    /// Play as fast as it was filmed, and drop frames that are too late, as from a live camera.
-    #[arg(long)]
-    realtime: bool,
-    /// The variant of the detector: 416, 320 or 256.
-    #[arg(long)]
-    variant: Option<String>,
-    /// Slots of the detector: frames that are looked at side by side.
-    #[arg(long, default_value_t = 1)]
-    slots: usize,
-    /// Where pictures and counts go.
-    #[arg(long, value_name = "FOLDER", default_value = "out/people")]
-    out: PathBuf,
-    #[command(flatten)]
-    how: How,
+    /// Count people: how many there are, and who stands in which zone.
+    People(people::People),
+    /// Make faces unrecognisable.
+    Blur(blur::Blur),
+    /// Read what is written in pictures.
+    Text(text::Text),
 }
 
 /// How a topology is run.
@@ -71,36 +50,9 @@ impl Ready {
     pub(super) fn run(self, tools: &Tools) -> anyhow::Result<()> {
         match self {
             Self::People(people) => people.run(tools),
+            Self::Blur(blur) => blur.run(tools),
+            Self::Text(text) => text.run(tools),
         }
-    }
-}
-
-impl People {
-    fn run(self, tools: &Tools) -> anyhow::Result<()> {
-        let progress = bars();
-        tools.load_runtime(&progress)?;
-        let file = match &self.video {
-            Some(file) => file.clone(),
-            None => vtest(&Tools::cache()?, &progress)?,
-        };
-        nanodet(&Tools::cache()?, &progress)?;
-        let mut video = Video::file(file).ffmpeg(tools.ffmpeg(&progress)?);
-        if self.realtime {
-            video = video.policy(Policy::Latest).pacing(Pacing::Realtime);
-        }
-        make_folder(&self.out)?;
-        let tally = Tally::default();
-        let topology = people(video, self.window * 1_000, &self.out, &tally);
-        let mut detect = Assignment::on(HERE).slots(self.slots);
-        detect.variant = self.variant.clone();
-        let plan = Plan::single(HERE).with("detect", detect);
-        let told = || {
-            format!(
-                "Persons per frame, on average:\n{tally}\n\nPictures and counts are in {}",
-                self.out.display()
-            )
-        };
-        self.how.run(&topology, Some(plan), &|| tally.newest(), &told)
     }
 }
 
@@ -207,6 +159,13 @@ fn fail_on_fault(report: &Report) -> anyhow::Result<()> {
         bail!("the ledger does not close: see the edges in the report (--json)");
     }
     Ok(())
+}
+
+/// A plan for this machine alone, with so many slots for the detector, and its variant.
+fn plan_here(slots: usize, variant: Option<&String>) -> Plan {
+    let mut detect = Assignment::on(HERE).slots(slots);
+    detect.variant = variant.cloned();
+    Plan::single(HERE).with("detect", detect)
 }
 
 fn read_plan(file: &Path) -> anyhow::Result<Plan> {

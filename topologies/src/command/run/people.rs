@@ -1,0 +1,75 @@
+//! `run people`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use jellybean_operators::fetch::{fetch_family, vtest};
+use jellybean_operators::zone::Zone;
+
+use super::super::Tools;
+use super::super::progress::bars;
+use super::footage::Footage;
+use super::{How, make_folder, plan_here};
+use crate::people::{Settings, people};
+use crate::tally::Tally;
+
+/// `run people`: by default `vtest.avi`, people crossing a yard, which is fetched.
+#[derive(Args)]
+pub(crate) struct People {
+    #[command(flatten)]
+    footage: Footage,
+    /// The length of a counting window in seconds.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    window: u64,
+    /// A part of the view in which people are counted by identity, in shares of its width and height, such as
+    /// "door=0.1,0.2 0.5,0.2 0.5,0.9"; the left and the right half unless set.
+    #[arg(long = "zone", value_name = "NAME=X,Y X,Y X,Y …")]
+    zones: Vec<Zone>,
+    /// The variant of the detector: 416, 320, 256 or 416-int8.
+    #[arg(long)]
+    variant: Option<String>,
+    /// Slots of the detector: frames that are looked at side by side.
+    #[arg(long, default_value_t = 1)]
+    slots: usize,
+    /// Write an annotated video of each camera too.
+    #[arg(long)]
+    record: bool,
+    /// Where pictures and counts go.
+    #[arg(long, value_name = "FOLDER", default_value = "out/people")]
+    out: PathBuf,
+    #[command(flatten)]
+    how: How,
+}
+
+impl People {
+    pub(crate) fn run(self, tools: &Tools) -> anyhow::Result<()> {
+        let (progress, cache) = (bars(), Tools::cache()?);
+        tools.load_runtime(&progress)?;
+        fetch_family(&cache, "nanodet", &progress)?;
+        fetch_family(&cache, "appearance", &progress)?;
+        let ffmpeg = tools.ffmpeg(&progress)?;
+        let cameras = self.footage.cameras(&ffmpeg, || Ok(vec![vtest(&cache, &progress)?]))?;
+        make_folder(&self.out)?;
+        let zones = if self.zones.is_empty() { halves()? } else { self.zones };
+        let tally = Tally::default();
+        let settings = Settings {
+            window_ms: self.window * 1_000,
+            zones: &zones,
+            out: &self.out,
+            record: self.record.then_some(&*ffmpeg),
+        };
+        let topology = people(cameras, settings, &tally);
+        let plan = plan_here(self.slots, self.variant.as_ref());
+        let told = || {
+            format!(
+                "Persons per frame, and different ones in each zone:\n{tally}\n\nPictures and counts are in {}",
+                self.out.display()
+            )
+        };
+        self.how.run(&topology, Some(plan), &|| tally.newest(), &told)
+    }
+}
+
+fn halves() -> anyhow::Result<Vec<Zone>> {
+    Ok(vec!["left=0,0 0.5,0 0.5,1 0,1".parse()?, "right=0.5,0 1,0 1,1 0.5,1".parse()?])
+}
