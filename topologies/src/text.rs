@@ -37,7 +37,12 @@ pub fn text(
     let t = Topology::new("text");
     let found = t.source("cameras", cameras).infer("detect", family::<Detect>("text-detect"));
     found.sink("pictures", Jpegs::folder(out.join("pictures")).every(25).max(20));
-    let lines = found.crop_each("crop", MARGIN).infer_with(
+    let ordered = found.map("order", |mut d| {
+        // As a page is read, down and then across.
+        d.seen.sort_by(|a, b| a.rect.y0.total_cmp(&b.rect.y0).then(a.rect.x0.total_cmp(&b.rect.x0)));
+        d
+    });
+    let lines = ordered.crop_each("crop", MARGIN).infer_with(
         "read",
         family::<Read>("text-read"),
         |crop| crop.picture.clone(),
