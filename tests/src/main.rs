@@ -11,6 +11,7 @@ mod hang;
 mod heads;
 mod junction;
 mod live;
+mod many_lanes;
 mod moving;
 mod overload;
 mod own_models;
