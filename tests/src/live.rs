@@ -115,7 +115,8 @@ fn outages_stand_in_the_report_and_end_nothing() {
     let gaps = &told["ledger"]["sources"]["cameras/camera-0"]["gaps"];
     assert_eq!((&gaps["count"], &gaps["reconnects"], &gaps["open"]), (&2.into(), &2.into(), &false.into()));
     assert_eq!(gaps["last_reason"], "silent");
-    assert!(gaps["seconds"].as_f64().unwrap() >= 0.5, "{gaps}");
+    // Two pauses of 250 ms, each of which may begin within a millisecond of the clock that counts them.
+    assert!(gaps["seconds"].as_f64().unwrap() >= 0.498, "{gaps}");
     assert_eq!(told["ledger"]["sources"]["cameras/camera-1"]["gaps"]["count"], 0);
     assert_eq!(told["ledger_total"].get("gaps"), None);
 }
