@@ -48,8 +48,13 @@ pub(super) fn list(json: bool) -> anyhow::Result<()> {
         let mark = if l.default { "*" } else { " " };
         let here = if l.here { "" } else { "  (not here: jellybean models fetch)" };
         println!(
-            "{mark} {}/{:8} {:8} {:9} {}  accuracy {:.3} on {}{here}",
-            l.family, l.variant, l.task, l.input, l.precision, l.accuracy, l.accuracy_data
+            "{mark} {:22} {:8} {:9} {:4}  accuracy {:.3} on {}{here}",
+            format!("{}/{}", l.family, l.variant),
+            l.task,
+            l.input,
+            l.precision,
+            l.accuracy,
+            l.accuracy_data
         );
     }
     unlisted.iter().for_each(|u| println!("! {}: {}", u.family, u.problem));
