@@ -10,7 +10,7 @@ use crate::crossing::{egress, ingress};
 use crate::generation::Generation;
 use crate::id::StageId;
 use crate::ledger::Edge;
-use crate::link::LinkKey;
+use crate::near::LinkKey;
 use crate::plan::Plan;
 use crate::stage::{Erased, StageContext};
 use crate::topology::Graph;

@@ -11,7 +11,7 @@ use timely::dataflow::operators::generic::{Operator, operator::source};
 use crate::credit::{Return, Token};
 use crate::generation::Generation;
 use crate::id::Epoch;
-use crate::link::{Body, Frame, Link, LinkKey};
+use crate::near::{Body, Frame, Link, LinkKey};
 use crate::record::Batch;
 use crate::stage::{Decode, Erased};
 

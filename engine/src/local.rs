@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::entry::Entries;
 use crate::handover::Handover;
 use crate::ledger::Ledger;
-use crate::link::Network;
+use crate::near::Network;
 use crate::pool::Pools;
 use crate::timer::Timers;
 
