@@ -54,6 +54,13 @@ impl Clock {
         self.now_us() / 1_000
     }
 
+    /// Whether time moves only when [`Clock::advance`] moves it. Then nothing runs on a thread of its own:
+    /// pools and lanes are stepped by hand.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        matches!(self.0, Kind::Simulated { .. })
+    }
+
     /// The origin on the machine's clock, for a timely worker: without one it never parks. A simulated
     /// clock has none; what it drives is stepped by hand.
     pub(crate) fn origin(&self) -> Option<Instant> {

@@ -1,49 +1,31 @@
 //! Where records enter a node: the lanes of its sources.
 //!
 //! An entry belongs to the node and outlives generations: each generation's source operator takes from
-//! it what is below its cut, the next one takes what is not. A lane's thread reads its feed and stamps
-//! what it reads; nothing is stamped below what was already closed.
+//! it what is below its cut, the next one takes what is not. Lanes are read on threads of their own; under
+//! a simulated clock there are none, and whoever steps the node gives each lane its turn.
+
+mod lane;
 
 use std::any::Any;
-use std::collections::{HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use crossbeam::channel::bounded;
 use timely::scheduling::SyncActivator;
 
+use self::lane::Reader;
+pub(crate) use self::lane::{Lane, Low, Waiting};
 use crate::clock::Clock;
 use crate::credit::{Credit, Limits};
 use crate::error::{Error, ErrorKind, Result};
-use crate::failure::{Failure, Reason};
 use crate::id::{Epoch, GenerationId, StageId};
 use crate::ledger::Ledger;
-use crate::source::{Arrival, Feed, Lane as LaneSpec, Pacing, Policy, Source, Stamp, Stopper};
+use crate::source::{Source, Stopper};
 
-/// Records that wait in a lossless lane: one being taken, one behind it, and slack for uneven feeds.
-const BLOCK_RECORDS_MAX: usize = 4;
-/// Records that wait in a camera's lane: older ones are not worth their latency.
-const LATEST_RECORDS_MAX: usize = 2;
 /// What may be in flight of one source.
 const LIMITS: Limits = Limits { records_min: 8, records_max: 4096, bytes_max: 512 << 20 };
-/// How long a lane's thread waits before it looks whether it was stopped.
-const LOOK: Duration = Duration::from_millis(100);
-/// How long a lane under `latest` may be silent before its time moves on without it.
-const STALL_MAX_MS: u64 = 2_000;
-/// The pause after the first error of an outage; it doubles with each.
-const PAUSE_MIN_MS: u64 = 250;
-/// The longest pause: a picture should be back soon after its camera is.
-const PAUSE_MAX_MS: u64 = 1_000;
-
-/// A record that waits to enter.
-pub(crate) struct Waiting<T> {
-    pub(crate) epoch: Epoch,
-    pub(crate) number: u64,
-    pub(crate) bytes: usize,
-    pub(crate) record: T,
-}
 
 /// The lanes of one source on one node.
 pub(crate) struct Entry<T> {
@@ -51,6 +33,8 @@ pub(crate) struct Entry<T> {
     pub(crate) credit: Credit,
     shared: Arc<Doors>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// What the threads would run, under a simulated clock.
+    by_hand: Mutex<Vec<Reader<T>>>,
     stoppers: Vec<Stopper>,
 }
 
@@ -149,12 +133,15 @@ pub(crate) trait Gate: Send + Sync {
 
     /// Stops the feeds and drops what has not entered and is not below `cut`.
     fn stop(&self, cut: Epoch);
+
+    /// See [`Entries::turn`].
+    fn turn(&self) -> Option<u64>;
 }
 
 impl<T: Send + 'static> Gate for Entry<T> {
     fn start(&self) {
         self.shared.started_ms.get_or_init(|| self.shared.clock.now_ms());
-        self.lanes.iter().for_each(|lane| lane.changed.notify_all());
+        self.lanes.iter().for_each(|lane| lane.look());
     }
 
     fn reached(&self) -> Epoch {
@@ -184,6 +171,10 @@ impl<T: Send + 'static> Gate for Entry<T> {
         self.lanes.iter().for_each(|lane| lane.stop(cut));
         self.release();
     }
+
+    fn turn(&self) -> Option<u64> {
+        lock(&self.by_hand).iter_mut().filter_map(Reader::turn).min()
+    }
 }
 
 impl<T> Entry<T> {
@@ -193,46 +184,67 @@ impl<T> Entry<T> {
 }
 
 impl<T: Send + 'static> Entry<T> {
-    /// Opens every lane, each on its own thread: what a feed starts there lives as long as the lane.
+    /// Opens every lane.
     fn open<S: Source<Record = T>>(
         name: &str,
         source: &Arc<S>,
         clock: &Clock,
         ledger: &Arc<Ledger>,
     ) -> Result<Arc<Self>> {
-        let shared = Arc::new(Doors::new(clock.clone()));
         let mut entry = Self {
             lanes: Vec::new(),
             credit: Credit::new(LIMITS),
-            shared,
+            shared: Arc::new(Doors::new(clock.clone())),
             threads: Mutex::default(),
+            by_hand: Mutex::default(),
             stoppers: Vec::new(),
         };
-        let (report, opened) = bounded(source.lanes().len());
-        for (i, spec) in source.lanes().into_iter().enumerate() {
-            let place = format!("source \"{name}\", lane \"{}\"", spec.name);
+        for spec in source.lanes() {
             let number = ledger.open_lane(format!("{name}/{}", spec.name), spec.live);
-            let lane = Arc::new(Lane::new(number, spec, entry.shared.clone(), ledger.clone()));
-            let (reading, source, report) = (lane.clone(), source.clone(), report.clone());
+            entry.lanes.push(Arc::new(Lane::new(number, spec, entry.shared.clone(), ledger.clone())));
+        }
+        if clock.is_simulated() {
+            entry.open_here(name, source)?;
+        } else {
+            entry.open_on_threads(name, source)?;
+        }
+        Ok(Arc::new(entry))
+    }
+
+    /// Opens every lane on its own thread: what a feed starts there lives as long as the lane.
+    fn open_on_threads<S: Source<Record = T>>(&mut self, name: &str, source: &Arc<S>) -> Result<()> {
+        let (report, opened) = bounded(self.lanes.len());
+        for (i, lane) in self.lanes.iter().enumerate() {
+            let (lane, source, report, name) =
+                (lane.clone(), source.clone(), report.clone(), name.to_owned());
             let thread = std::thread::Builder::new().name(format!("lane-{i}")).spawn(move || {
-                let feed = source.open(i, &reading.doors.clock).map_err(|e| e.at(&place));
+                let reader = Reader::open(&lane, i, &name, &*source);
                 // The opener waits for every lane's report.
-                _ = report.send(feed.as_ref().map(|feed| feed.stopper()).map_err(Error::again));
-                if let Ok(feed) = feed {
-                    reading.read(feed, &place);
+                _ = report.send(reader.as_ref().map(Reader::stopper).map_err(Error::again));
+                if let Ok(reader) = reader {
+                    reader.run();
                 }
             });
             let thread =
                 thread.map_err(|e| Error::new(ErrorKind::Unavailable, "no thread for a lane").because(e))?;
-            lock(&entry.threads).push(thread);
-            entry.lanes.push(lane);
+            lock(&self.threads).push(thread);
         }
-        for _ in 0..entry.lanes.len() {
+        for _ in 0..self.lanes.len() {
             let stopper =
                 opened.recv().map_err(|e| Error::new(ErrorKind::Failed, "a feed panicked").because(e))??;
-            entry.stoppers.extend(stopper);
+            self.stoppers.extend(stopper);
         }
-        Ok(Arc::new(entry))
+        Ok(())
+    }
+
+    /// Opens every lane here, to be stepped by hand.
+    fn open_here<S: Source<Record = T>>(&mut self, name: &str, source: &Arc<S>) -> Result<()> {
+        for (i, lane) in self.lanes.iter().enumerate() {
+            let reader = Reader::open(lane, i, name, &**source)?;
+            self.stoppers.extend(reader.stopper());
+            lock(&self.by_hand).push(reader);
+        }
+        Ok(())
     }
 }
 
@@ -240,7 +252,7 @@ impl<T> Drop for Entry<T> {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
         self.stoppers.iter().for_each(|stop| stop());
-        self.lanes.iter().for_each(|lane| lane.changed.notify_all());
+        self.lanes.iter().for_each(|lane| lane.look());
         for thread in lock(&self.threads).drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a lane's thread panicked");
@@ -249,218 +261,9 @@ impl<T> Drop for Entry<T> {
     }
 }
 
-/// One lane: what its feed has read and nobody has taken yet.
-pub(crate) struct Lane<T> {
-    pub(crate) number: u32,
-    spec: LaneSpec,
-    ledger: Arc<Ledger>,
-    doors: Arc<Doors>,
-    state: Mutex<LaneState<T>>,
-    changed: Condvar,
-}
-
-struct LaneState<T> {
-    queue: VecDeque<Waiting<T>>,
-    /// Nothing below this will come.
-    floor: Epoch,
-    /// Whether the floor moves with the clock.
-    live: bool,
-    /// When something came last, as an epoch by the clock.
-    heard: Epoch,
-    /// The epoch of a record whose time has not come yet.
-    early: Option<Epoch>,
-    next_number: u64,
-    finished: bool,
-}
-
-/// How far a lane has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Low {
-    /// Nothing below this will come; `None` once the lane is through.
-    pub(crate) epoch: Option<Epoch>,
-    /// Whether the clock can move it, so that it wants to be looked at.
-    pub(crate) clocked: bool,
-    /// Whether a record waits to be taken.
-    pub(crate) waiting: bool,
-}
-
-impl<T> Lane<T> {
-    fn new(number: u32, spec: LaneSpec, doors: Arc<Doors>, ledger: Arc<Ledger>) -> Self {
-        let state = LaneState {
-            queue: VecDeque::new(),
-            floor: 0,
-            live: spec.live,
-            heard: 0,
-            early: None,
-            next_number: 0,
-            finished: false,
-        };
-        Self { number, spec, ledger, doors, state: Mutex::new(state), changed: Condvar::new() }
-    }
-
-    /// How far the lane has come; the clock closes the past of some by looking.
-    pub(crate) fn low(&self) -> Low {
-        let mut state = lock(&self.state);
-        let clocked = !state.finished && (state.live || self.may_stall());
-        if clocked && state.queue.is_empty() {
-            state.floor = state.floor.max(self.past(&state));
-        }
-        let epoch = match state.queue.front() {
-            Some(head) => Some(head.epoch),
-            None => Some(state.floor).filter(|_| !state.finished),
-        };
-        Low { epoch, clocked, waiting: !state.queue.is_empty() }
-    }
-
-    /// Whether it stands in for a camera: others must not wait for it for ever.
-    fn may_stall(&self) -> bool {
-        (self.spec.policy, self.spec.pacing) == (Policy::Latest, Pacing::Realtime)
-    }
-
-    /// The epoch below which the clock lets nothing in any more.
-    fn past(&self, state: &LaneState<T>) -> Epoch {
-        let now = self.doors.now();
-        if state.live {
-            return now;
-        }
-        let stalled = now.saturating_sub(state.heard) >= STALL_MAX_MS;
-        if stalled { now.min(state.early.unwrap_or(Epoch::MAX)) } else { 0 }
-    }
-
-    /// Takes the oldest record, if `admit` lets it in.
-    pub(crate) fn take<R>(&self, admit: impl FnOnce(&Waiting<T>) -> Option<R>) -> Option<(R, Waiting<T>)> {
-        let mut state = lock(&self.state);
-        let admitted = admit(state.queue.front()?)?;
-        let taken = state.queue.pop_front()?;
-        drop(state);
-        self.changed.notify_one();
-        Some((admitted, taken))
-    }
-
-    /// The lane's thread.
-    fn read(&self, mut feed: Box<dyn Feed<Record = T>>, place: &str) {
-        self.wait_for_start();
-        let mut pause_ms = PAUSE_MIN_MS;
-        while !self.is_stopping() {
-            match feed.next() {
-                Ok(Some(arrival)) => {
-                    pause_ms = PAUSE_MIN_MS;
-                    self.pace(&arrival);
-                    self.offer(arrival);
-                }
-                Ok(None) => break,
-                Err(_) if self.is_stopping() => break,
-                Err(outage) if self.spec.live => {
-                    tracing::warn!("{place}: no picture: {outage}");
-                    self.ledger.down(self.number, outage.to_string(), self.doors.clock.now_us());
-                    self.sleep_until(self.doors.now() + pause_ms);
-                    pause_ms = (2 * pause_ms).min(PAUSE_MAX_MS);
-                }
-                Err(error) => {
-                    self.ledger.fault(self.number, error.at(place).to_string());
-                    break;
-                }
-            }
-        }
-        self.ledger.ended(self.number, self.doors.clock.now_us());
-        lock(&self.state).finished = true;
-        self.doors.wake();
-    }
-
-    fn wait_for_start(&self) {
-        let mut state = lock(&self.state);
-        while self.doors.started_ms.get().is_none() && !self.is_stopping() {
-            state = self.wait(state, LOOK);
-        }
-        drop(state);
-        self.ledger.began(self.number, self.doors.clock.now_us());
-    }
-
-    /// Waits until media time has come.
-    fn pace(&self, arrival: &Arrival<T>) {
-        let (Stamp::Media(epoch), Pacing::Realtime) = (arrival.stamp, self.spec.pacing) else { return };
-        lock(&self.state).early = Some(epoch);
-        self.sleep_until(epoch);
-        lock(&self.state).early = None;
-    }
-
-    /// Waits until the clock has reached an epoch.
-    fn sleep_until(&self, epoch: Epoch) {
-        let mut state = lock(&self.state);
-        loop {
-            let ahead_ms = epoch.saturating_sub(self.doors.now());
-            if ahead_ms == 0 || self.is_stopping() {
-                return;
-            }
-            state = self.wait(state, LOOK.min(Duration::from_millis(ahead_ms)));
-        }
-    }
-
-    fn offer(&self, arrival: Arrival<T>) {
-        let mut state = lock(&self.state);
-        while state.queue.len() >= BLOCK_RECORDS_MAX && self.spec.policy == Policy::Block {
-            if self.is_stopping() {
-                return;
-            }
-            state = self.wait(state, LOOK);
-        }
-        if self.is_stopping() {
-            return;
-        }
-        let Arrival { record, stamp, bytes } = arrival;
-        let number = state.next_number;
-        let epoch = match stamp {
-            Stamp::Live => self.doors.now(),
-            Stamp::Media(epoch) => epoch,
-        };
-        let epoch = epoch.max(state.floor);
-        state.next_number += 1;
-        state.live = self.spec.live || stamp == Stamp::Live;
-        state.heard = self.doors.now();
-        state.floor = epoch + if state.live { 1 } else { self.spec.step_ms.max(1) };
-        self.ledger.admitted(self.number, epoch, number, self.doors.clock.now_us());
-        if state.queue.len() >= LATEST_RECORDS_MAX && self.spec.policy == Policy::Latest {
-            self.drop_oldest(&mut state);
-        }
-        state.queue.push_back(Waiting { epoch, number, bytes, record });
-        drop(state);
-        self.doors.feed();
-    }
-
-    fn drop_oldest(&self, state: &mut LaneState<T>) {
-        if let Some(oldest) = state.queue.pop_front() {
-            let failure = Failure::new(Reason::OVERFLOW, "frames come faster than they are taken");
-            self.ledger.dropped_at_entry(self.number, oldest.number, &failure);
-        }
-    }
-
-    fn stop(&self, cut: Epoch) {
-        let mut state = lock(&self.state);
-        let failure = Failure::new(Reason::STOPPED, "the run was stopped before the frame entered");
-        for waiting in state.queue.iter().filter(|w| w.epoch >= cut) {
-            self.ledger.dropped_at_entry(self.number, waiting.number, &failure);
-        }
-        state.queue.retain(|w| w.epoch < cut);
-        state.finished = true;
-        self.changed.notify_all();
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.doors.stopping.load(Ordering::SeqCst)
-    }
-
-    fn wait<'a>(
-        &self,
-        state: MutexGuard<'a, LaneState<T>>,
-        at_most: Duration,
-    ) -> MutexGuard<'a, LaneState<T>> {
-        self.changed.wait_timeout(state, at_most).unwrap_or_else(PoisonError::into_inner).0
-    }
-}
-
 /// The entries of a node by source stage.
 #[derive(Default)]
-pub(crate) struct Entries(Mutex<HashMap<StageId, Sides>>);
+pub(crate) struct Entries(Mutex<BTreeMap<StageId, Sides>>);
 
 /// One entry, as the control path and as its operators see it.
 struct Sides {
@@ -491,150 +294,81 @@ impl Entries {
     pub(crate) fn gates(&self) -> Vec<Arc<dyn Gate>> {
         lock(&self.0).values().map(|sides| sides.gate.clone()).collect()
     }
+
+    /// Under a simulated clock: every lane reads its feed while it has room, for a few records. Says when
+    /// it wants the next turn, by the clock in microseconds. That is now if it went on, so that the source
+    /// operators get their turn in between; `None` until somebody takes a record. On threads there is
+    /// nothing to do.
+    #[allow(dead_code, reason = "the node that is stepped by hand calls it")]
+    pub(crate) fn turn(&self) -> Option<u64> {
+        self.gates().iter().filter_map(|gate| gate.turn()).min()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::SourceAccount;
+    use crate::source::{Arrival, Feed, Lane as LaneSpec, Stamp};
 
-    /// A lane on a clock of its own, started.
-    fn lane(spec: LaneSpec) -> (Lane<u64>, Clock) {
-        let clock = Clock::simulated();
-        // A run does not begin with its clock.
-        clock.advance(Duration::from_secs(7));
-        let ledger = Ledger::new(std::iter::empty());
-        let number = ledger.open_lane(spec.name.clone(), spec.live);
-        let lane = Lane::new(number, spec, Arc::new(Doors::new(clock.clone())), ledger);
-        assert_eq!(lane.low().epoch, Some(0), "nothing is closed before the start");
-        lane.doors.started_ms.get_or_init(|| clock.now_ms());
-        (lane, clock)
-    }
+    /// Lanes of some length each; a negative one cannot be opened.
+    struct Films([i64; 3]);
 
-    fn offer(lane: &Lane<u64>, stamp: Stamp) {
-        lane.offer(Arrival { record: 0, stamp, bytes: 8 });
-    }
+    struct Film(u64, u64);
 
-    fn low_after(lane: &Lane<u64>, clock: &Clock, ms: u64) -> Epoch {
-        clock.advance(Duration::from_millis(ms));
-        lane.low().epoch.expect("the lane goes on")
-    }
+    impl Source for Films {
+        type Record = u64;
 
-    fn take(lane: &Lane<u64>) -> Epoch {
-        lane.take(|_| Some(())).expect("a record waits").1.epoch
-    }
+        fn lanes(&self) -> Vec<LaneSpec> {
+            (0..self.0.len()).map(|i| LaneSpec::new(format!("film {i}"))).collect()
+        }
 
-    #[test]
-    fn a_live_lane_closes_its_time_from_the_start_whatever_its_policy() {
-        for policy in [Policy::Latest, Policy::Block] {
-            let (lane, clock) = lane(LaneSpec { policy, ..LaneSpec::live("yard") });
-            assert!(lane.low().clocked);
-            assert_eq!(low_after(&lane, &clock, 500), 500);
-            offer(&lane, Stamp::Live);
-            assert_eq!(low_after(&lane, &clock, 100), 500, "never past the oldest record that it holds");
-            assert_eq!(take(&lane), 500);
-            assert_eq!(low_after(&lane, &clock, 0), 600);
+        fn open(&self, lane: usize, _clock: &Clock) -> Result<Box<dyn Feed<Record = u64>>> {
+            let length = u64::try_from(self.0[lane]).map_err(|_| Error::new(ErrorKind::Invalid, "torn"))?;
+            Ok(Box::new(Film(0, length)))
         }
     }
 
-    #[test]
-    fn a_camera_of_media_time_holds_the_others_up_for_two_seconds_at_most() {
-        let camera = LaneSpec {
-            policy: Policy::Latest,
-            pacing: Pacing::Realtime,
-            step_ms: 40,
-            ..LaneSpec::new("yard")
-        };
-        let (lane, clock) = lane(camera);
-        clock.advance(Duration::from_millis(1_000));
-        offer(&lane, Stamp::Media(1_000));
-        assert_eq!(take(&lane), 1_000);
-        assert_eq!(low_after(&lane, &clock, 1_999), 1_040, "until then its own records move it");
-        assert_eq!(low_after(&lane, &clock, 1), 3_000);
-        assert_eq!(low_after(&lane, &clock, 500), 3_500);
-        offer(&lane, Stamp::Media(1_040));
-        assert_eq!(take(&lane), 3_500, "what comes too late is stamped later");
-        assert_eq!(low_after(&lane, &clock, 100), 3_540, "it has been heard of");
-    }
-
-    #[test]
-    fn a_record_that_waits_for_its_time_is_not_overtaken_by_it() {
-        let (lane, clock) = lane(LaneSpec {
-            policy: Policy::Latest,
-            pacing: Pacing::Realtime,
-            ..LaneSpec::new("a picture an hour")
-        });
-        lock(&lane.state).early = Some(5_000);
-        assert_eq!(low_after(&lane, &clock, 4_000), 4_000);
-        assert_eq!(low_after(&lane, &clock, 4_000), 5_000);
-        offer(&lane, Stamp::Media(5_000));
-        assert_eq!(take(&lane), 5_000);
-    }
-
-    #[test]
-    fn other_lanes_of_media_time_hold_up_for_ever() {
-        for (policy, pacing) in
-            [(Policy::Block, Pacing::Realtime), (Policy::Block, Pacing::Max), (Policy::Latest, Pacing::Max)]
-        {
-            let (lane, clock) = lane(LaneSpec { policy, pacing, ..LaneSpec::new("film") });
-            assert!(!lane.low().clocked);
-            assert_eq!(low_after(&lane, &clock, 3_600_000), 0);
-        }
-    }
-
-    /// Yields what it is told to.
-    struct Script(VecDeque<Result<u64, &'static str>>);
-
-    impl Feed for Script {
+    impl Feed for Film {
         type Record = u64;
 
         fn next(&mut self) -> Result<Option<Arrival<u64>>> {
-            match self.0.pop_front() {
-                Some(Ok(record)) => Ok(Some(Arrival { record, stamp: Stamp::Live, bytes: 8 })),
-                Some(Err(why)) => Err(Error::new(ErrorKind::Unavailable, why)),
-                None => Ok(None),
-            }
+            self.0 += 1;
+            let arrival = Arrival { record: self.0, stamp: Stamp::Media(40 * self.0), bytes: 8 };
+            Ok((self.0 <= self.1).then_some(arrival))
         }
     }
 
-    /// Reads a script to its end, while somebody else moves the clock; returns the lane's account.
-    fn read(lane: &Lane<u64>, clock: &Clock, script: &[Result<u64, &'static str>]) -> SourceAccount {
-        let feed = Script(script.iter().copied().collect());
-        let reading = AtomicBool::new(true);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while reading.load(Ordering::SeqCst) {
-                    clock.advance(Duration::from_millis(1));
-                    lane.changed.notify_all();
-                    std::thread::yield_now();
+    fn open(clock: &Clock, lengths: [i64; 3]) -> (Entries, Result<Arc<Entry<u64>>>) {
+        let (entries, ledger) = (Entries::default(), Ledger::new(std::iter::empty()));
+        let entry = entries.get_or_open(StageId(0), "films", &Arc::new(Films(lengths)), clock, &ledger);
+        let entry = entry.map(|entry| entry.downcast().expect("an entry of numbers"));
+        (entries, entry)
+    }
+
+    #[test]
+    fn lanes_yield_the_same_on_threads_and_by_hand() {
+        for clock in [Clock::real(), Clock::simulated()] {
+            let (entries, entry) = open(&clock, [30, 0, 7]);
+            let entry = entry.expect("it opens");
+            assert_eq!(entries.turn(), None, "nothing is read before the start");
+            entries.gates().iter().for_each(|gate| gate.start());
+            let mut taken = vec![Vec::new(); 3];
+            while entry.lanes.iter().any(|lane| lane.low().epoch.is_some()) {
+                _ = entries.turn();
+                for (lane, taken) in entry.lanes.iter().zip(&mut taken) {
+                    taken.extend(lane.take(|_| Some(())).map(|(_, waiting)| (waiting.epoch, waiting.record)));
                 }
-            });
-            lane.read(Box::new(feed), "lane");
-            reading.store(false, Ordering::SeqCst);
-        });
-        lane.ledger.accounts().sources[&lane.spec.name].clone()
+            }
+            let film = |length| (1..=length).map(|n| (40 * n, n)).collect::<Vec<_>>();
+            assert_eq!(taken, [film(30), film(0), film(7)]);
+        }
     }
 
     #[test]
-    fn an_outage_of_a_live_lane_is_a_gap_and_not_the_end() {
-        let (lane, clock) = lane(LaneSpec { policy: Policy::Block, ..LaneSpec::live("yard") });
-        let script = [Err("not there yet"), Ok(0), Err("gone"), Err("still gone"), Ok(1), Err("gone again")];
-        let account = read(&lane, &clock, &script);
-        assert_eq!(account.admitted, 2);
-        let gaps = account.gaps.expect("a live lane has them");
-        assert_eq!((gaps.count, gaps.reconnects, gaps.open), (3, 2, true));
-        assert_eq!(gaps.last_reason, "gone again");
-        // A pause before each of four further tries: 250 ms, 250 + 500 ms, 250 ms.
-        assert!(gaps.seconds >= 1.25, "{gaps:?}");
-        assert!(lane.ledger.accounts().faults.is_empty());
-        assert!(lane.low().epoch.is_some(), "two records wait");
-    }
-
-    #[test]
-    fn an_error_ends_a_lane_that_is_not_live() {
-        let (lane, clock) = lane(LaneSpec::new("film"));
-        let account = read(&lane, &clock, &[Ok(0), Err("damaged"), Ok(1)]);
-        assert_eq!((account.admitted, account.gaps), (1, None));
-        assert_eq!(lane.ledger.accounts().faults, ["lane: damaged"]);
+    fn a_lane_that_cannot_be_opened_is_named() {
+        for clock in [Clock::real(), Clock::simulated()] {
+            let error = open(&clock, [1, -1, 1]).1.err().expect("a torn film");
+            assert!(error.to_string().contains("source \"films\", lane \"film 1\""), "{error}");
+        }
     }
 }

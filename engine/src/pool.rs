@@ -1,5 +1,6 @@
 //! Pools of runners: one thread per slot, fed over bounded channels, shared by the stages and
-//! generations of a node that use the same model.
+//! generations of a node that use the same model. Under a simulated clock there are no threads: whoever
+//! steps the node gives each slot its turn.
 //!
 //! Invariants: the worker thread never waits for a runner. A batch comes back with one outcome per
 //! item, whatever the runner did: returned, panicked, or hung and was interrupted. A slot whose runner
@@ -11,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded, select};
 use timely::scheduling::SyncActivator;
@@ -18,7 +20,8 @@ use timely::scheduling::SyncActivator;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failure::{Failure, Reason};
-use crate::runner::{AnyRunner, Interrupter, Recipe};
+use crate::plan::Assignment;
+use crate::runner::{AnyRunner, Imitate, Imitation, Interrupter, Recipe};
 
 /// Batches that wait per slot before a submission is refused.
 const QUEUE_PER_SLOT: usize = 8;
@@ -83,6 +86,8 @@ pub(crate) struct Pool<I, O> {
     normal: Option<Sender<Job<I, O>>>,
     slots: Vec<Arc<Slot>>,
     threads: Vec<JoinHandle<()>>,
+    /// What the threads would run, under a simulated clock.
+    by_hand: Mutex<Vec<Seat<I, O>>>,
     ids: AtomicU64,
     lost: Arc<AtomicUsize>,
 }
@@ -100,13 +105,19 @@ struct Running {
 
 impl Slot {
     fn lock(&self) -> MutexGuard<'_, Running> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
 impl<I: Send + 'static, O: Send + 'static> Pool<I, O> {
     /// Opens every slot's runner, then starts the threads.
-    pub(crate) fn open(name: &str, slots: usize, recipe: &Recipe<I, O>, clock: &Clock) -> Result<Arc<Self>> {
+    pub(crate) fn open(
+        name: &str,
+        slots: usize,
+        recipe: &Recipe<I, O>,
+        clock: &Clock,
+        imitation: Option<Imitation>,
+    ) -> Result<Arc<Self>> {
         let runners = (0..slots).map(|_| (recipe.open)()).collect::<Result<Vec<_>>>()?;
         let (urgent, urgent_jobs) = bounded(QUEUE_PER_SLOT * slots);
         let (normal, normal_jobs) = bounded(QUEUE_PER_SLOT * slots);
@@ -115,27 +126,32 @@ impl<I: Send + 'static, O: Send + 'static> Pool<I, O> {
             normal: Some(normal),
             slots: Vec::new(),
             threads: Vec::new(),
+            by_hand: Mutex::default(),
             ids: AtomicU64::new(0),
             lost: Arc::default(),
         };
         for (i, runner) in runners.into_iter().enumerate() {
             let slot = Arc::new(Slot::default());
             slot.lock().interrupter = runner.interrupter();
-            let worker = SlotThread {
+            let work = Work {
                 runner: Some(runner),
                 open: recipe.open.clone(),
                 slot: slot.clone(),
                 lost: pool.lost.clone(),
                 clock: clock.clone(),
+                imitation,
                 urgent: urgent_jobs.clone(),
                 normal: normal_jobs.clone(),
             };
-            let thread = std::thread::Builder::new().name(format!("{name}-{i}")).spawn(move || worker.run());
-            let thread = thread.map_err(|e| {
-                Error::new(ErrorKind::Unavailable, format!("no thread for slot {i} of {name}")).because(e)
-            })?;
             pool.slots.push(slot);
-            pool.threads.push(thread);
+            if clock.is_simulated() {
+                lock(&pool.by_hand).push(Seat { work, held: None });
+            } else {
+                let thread = std::thread::Builder::new().name(format!("{name}-{i}")).spawn(|| work.run());
+                pool.threads.push(thread.map_err(|e| {
+                    Error::new(ErrorKind::Unavailable, format!("no thread for slot {i} of {name}")).because(e)
+                })?);
+            }
         }
         Ok(Arc::new(pool))
     }
@@ -203,29 +219,54 @@ impl<I, O> Drop for Pool<I, O> {
     }
 }
 
-struct SlotThread<I, O> {
+/// What a slot does with its batches.
+struct Work<I, O> {
     runner: Option<AnyRunner<I, O>>,
     open: Arc<dyn Fn() -> Result<AnyRunner<I, O>> + Send + Sync>,
     slot: Arc<Slot>,
     lost: Arc<AtomicUsize>,
     clock: Clock,
+    imitation: Option<Imitation>,
     urgent: Receiver<Job<I, O>>,
     normal: Receiver<Job<I, O>>,
 }
 
-impl<I: Send + 'static, O: Send + 'static> SlotThread<I, O> {
+/// A batch that was run, on its way back.
+struct Answer<O> {
+    reply: Reply<O>,
+    done: Done<O>,
+    /// When it may go back, where its slowness is imitated.
+    due_us: Option<u64>,
+}
+
+impl<I: Send + 'static, O: Send + 'static> Work<I, O> {
+    /// The slot's thread.
     fn run(mut self) {
         while let Some(job) = self.next() {
-            let Job { id, items, reply, begun } = job;
-            self.slot.lock().job = Some(id);
-            let outcomes = begun.begin(self.clock.now_us()).then(|| self.outcomes(items));
+            let Some(answer) = self.work(job) else { continue };
+            if let Some(due_us) = answer.due_us {
+                self.clock.sleep(Duration::from_micros(due_us.saturating_sub(self.clock.now_us())));
+            }
             self.end();
-            let Some(outcomes) = outcomes else { continue };
+            let Answer { reply, done, .. } = answer;
             // The stage may be gone; then nobody waits for the outcome.
-            if reply.done.send(Done { id, outcomes }).is_ok() {
+            if reply.done.send(done).is_ok() {
                 _ = reply.wake.activate();
             }
         }
+    }
+
+    /// Runs a batch, unless it was cancelled. The slot is taken until [`Work::end`].
+    fn work(&mut self, job: Job<I, O>) -> Option<Answer<O>> {
+        let Job { id, items, reply, begun } = job;
+        let now_us = self.clock.now_us();
+        self.slot.lock().job = Some(id);
+        if !begun.begin(now_us) {
+            self.end();
+            return None;
+        }
+        let due_us = self.imitation.map(|imitation| now_us.saturating_add(imitation.of(items.len())));
+        Some(Answer { reply, done: Done { id, outcomes: self.outcomes(items) }, due_us })
     }
 
     fn end(&self) {
@@ -244,6 +285,11 @@ impl<I: Send + 'static, O: Send + 'static> SlotThread<I, O> {
             recv(self.urgent) -> job => job.ok(),
             recv(self.normal) -> job => job.ok(),
         }
+    }
+
+    /// What waits, without waiting for it.
+    fn next_waiting(&self) -> Option<Job<I, O>> {
+        self.urgent.try_recv().or_else(|_| self.normal.try_recv()).ok()
     }
 
     fn outcomes(&mut self, items: Vec<I>) -> Vec<Result<O, Failure>> {
@@ -280,6 +326,49 @@ impl<I: Send + 'static, O: Send + 'static> SlotThread<I, O> {
     }
 }
 
+/// A slot that is stepped by hand.
+struct Seat<I, O> {
+    work: Work<I, O>,
+    /// What was run and has not gone back yet.
+    held: Option<Answer<O>>,
+}
+
+impl<I: Send + 'static, O: Send + 'static> Seat<I, O> {
+    /// Sends back what is due and begins what waits. Says when it wants its next turn: now, if
+    /// something went back.
+    fn turn(&mut self, now_us: u64) -> Option<u64> {
+        let mut answered = None;
+        loop {
+            if let Some(answer) = self.held.take() {
+                if let Some(due_us) = answer.due_us.filter(|due_us| *due_us > now_us) {
+                    self.held = Some(answer);
+                    return answered.or(Some(due_us));
+                }
+                self.work.end();
+                answered = Some(now_us);
+                self.held = go_back(answer);
+                if self.held.is_some() {
+                    return answered;
+                }
+            }
+            let Some(job) = self.work.next_waiting() else { return answered };
+            self.held = self.work.work(job);
+        }
+    }
+}
+
+/// Sends an answer back, or returns it while there is no room for it.
+fn go_back<O>(answer: Answer<O>) -> Option<Answer<O>> {
+    let Answer { reply, done, due_us } = answer;
+    match reply.done.try_send(done) {
+        Ok(()) => _ = reply.wake.activate(),
+        Err(TrySendError::Full(done)) => return Some(Answer { reply, done, due_us }),
+        // The stage is gone.
+        Err(TrySendError::Disconnected(_)) => {}
+    }
+    None
+}
+
 fn fail_all<O>(n: usize, failure: &Failure) -> Vec<Result<O, Failure>> {
     (0..n).map(|_| Err(failure.clone())).collect()
 }
@@ -290,19 +379,49 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panicked").to_owned()
 }
 
+/// A pool whose slots a simulator steps.
+trait ByHand: Send + Sync {
+    /// Gives every slot its turn; says when it wants the next one.
+    fn turn(&self, now_us: u64) -> Option<u64>;
+}
+
+impl<I: Send + 'static, O: Send + 'static> ByHand for Pool<I, O> {
+    fn turn(&self, now_us: u64) -> Option<u64> {
+        lock(&self.by_hand).iter_mut().filter_map(|seat| seat.turn(now_us)).min()
+    }
+}
+
 /// The pools of a node by key, counted by reference: a change that keeps a model loads nothing.
 #[derive(Default)]
-pub(crate) struct Pools(Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>);
+pub(crate) struct Pools {
+    by_key: Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>,
+    /// In the order in which they were opened, so that a simulated run can be repeated.
+    by_hand: Mutex<Vec<Weak<dyn ByHand>>>,
+    imitate: Option<Imitate>,
+}
 
 impl Pools {
-    /// The pool of this key, opened if there is none or it has fewer slots.
+    /// The pools of a node that is as slow as it is told to be.
+    #[allow(dead_code, reason = "the run of a described infrastructure calls it")]
+    pub(crate) fn imitating(imitate: Imitate) -> Self {
+        Self { imitate: Some(imitate), ..Self::default() }
+    }
+
+    /// What the pool of a stage imitates here.
+    pub(crate) fn imitation(&self, stage: &str, assignment: &Assignment) -> Option<Imitation> {
+        self.imitate.as_ref().and_then(|imitate| imitate(stage, assignment))
+    }
+
+    /// The pool of this key, opened if there is none or it has fewer slots. Who shares a pool shares its
+    /// slowness: the first stage's.
     pub(crate) fn get_or_open<I: Send + 'static, O: Send + 'static>(
         &self,
         slots: usize,
         recipe: &Recipe<I, O>,
         clock: &Clock,
+        imitation: Option<Imitation>,
     ) -> Result<Arc<Pool<I, O>>> {
-        let mut pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pools = lock(&self.by_key);
         let known = pools
             .get(&recipe.key)
             .and_then(Weak::upgrade)
@@ -310,10 +429,33 @@ impl Pools {
         if let Some(pool) = known.filter(|pool| pool.slots() >= slots) {
             return Ok(pool);
         }
-        let pool = Pool::open(&recipe.key, slots, recipe, clock)?;
+        let pool = Pool::open(&recipe.key, slots, recipe, clock, imitation)?;
         let erased: Arc<dyn Any + Send + Sync> = pool.clone();
         pools.insert(recipe.key.clone(), Arc::downgrade(&erased));
         pools.retain(|_, pool| pool.strong_count() > 0);
+        if clock.is_simulated() {
+            let by_hand: Arc<dyn ByHand> = pool.clone();
+            lock(&self.by_hand).push(Arc::downgrade(&by_hand));
+        }
         Ok(pool)
     }
+
+    /// Under a simulated clock: gives every slot its turn, and says when the next one is wanted. That is
+    /// now if a batch went back, so that the stages get their turn in between; `None` until something is
+    /// submitted. On threads there is nothing to do.
+    #[allow(dead_code, reason = "the node that is stepped by hand calls it")]
+    pub(crate) fn turn(&self, now_us: u64) -> Option<u64> {
+        let mut pools = lock(&self.by_hand);
+        pools.retain(|pool| pool.strong_count() > 0);
+        let live: Vec<_> = pools.iter().filter_map(Weak::upgrade).collect();
+        drop(pools);
+        live.iter().filter_map(|pool| pool.turn(now_us)).min()
+    }
 }
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -57,6 +57,27 @@ pub struct Recipe<I, O> {
     pub open: Arc<dyn Fn() -> Result<AnyRunner<I, O>> + Send + Sync>,
 }
 
+/// How long a batch takes at least: it makes a node as slow as another one is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Imitation {
+    /// Microseconds of every batch.
+    pub batch_us: u64,
+    /// Microseconds of every item on top.
+    pub item_us: u64,
+}
+
+impl Imitation {
+    /// Microseconds that a batch of so many items takes at least.
+    #[must_use]
+    pub fn of(self, items: usize) -> u64 {
+        let items = u64::try_from(items).unwrap_or(u64::MAX);
+        self.batch_us.saturating_add(self.item_us.saturating_mul(items))
+    }
+}
+
+/// What to imitate on a node: by the name of a stage, and how it is assigned there.
+pub type Imitate = Arc<dyn Fn(&str, &Assignment) -> Option<Imitation> + Send + Sync>;
+
 /// The batching of a pooled stage, from its assignment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Batching {

@@ -18,7 +18,9 @@ use crate::id::{Epoch, StageId};
 use crate::ledger::Edge;
 use crate::local::Shared;
 use crate::plan::Assignment;
+use crate::pool::Pool;
 use crate::record::{Batch, Place};
+use crate::runner::Recipe;
 
 /// The one timely stream type; everything above it is typed by the builder.
 pub(crate) type Erased<'scope> = TimelyStream<'scope, Epoch, Vec<Batch>>;
@@ -61,6 +63,18 @@ pub(crate) struct Preparation<'a> {
     pub(crate) assignment: &'a Assignment,
     /// Whether the run has begun before, with another plan.
     pub(crate) continues: bool,
+}
+
+impl Preparation<'_> {
+    /// The pool of a recipe on this node, with at least this many slots.
+    pub(crate) fn pool<I: Send + 'static, O: Send + 'static>(
+        &self,
+        slots: usize,
+        recipe: &Recipe<I, O>,
+    ) -> Result<Arc<Pool<I, O>>> {
+        let pools = &self.shared.pools;
+        pools.get_or_open(slots, recipe, &self.shared.clock, pools.imitation(self.name, self.assignment))
+    }
 }
 
 /// Where `build` happens: one stage of one generation on one node.

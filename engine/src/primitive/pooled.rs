@@ -30,8 +30,7 @@ impl<T: Data> Stream<T> {
         let family = runners.family().map(str::to_owned);
         let prepare: Prepare = Arc::new(move |at| {
             let recipe = runners.resolve(at.assignment)?;
-            let pool = at.shared.pools.get_or_open(at.assignment.slots, &recipe, &at.shared.clock)?;
-            Ok(Some(pool))
+            Ok(Some(at.pool(at.assignment.slots, &recipe)?))
         });
         let (input, join) = (Arc::new(input), Arc::new(join));
         let build: Build = Arc::new(move |scope, mut inputs, context| {

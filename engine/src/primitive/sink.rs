@@ -48,8 +48,7 @@ impl<T: Data> Stream<T> {
                 Ok(Box::new(Writing { name, digest, ledger, writer }) as AnyRunner<_, _>)
             };
             let recipe = Recipe { key: format!("sink {}", at.name), open: Arc::new(open) };
-            let pool: Arc<Pool<(Epoch, T), ()>> =
-                at.shared.pools.get_or_open(1, &recipe, &at.shared.clock)?;
+            let pool: Arc<Pool<(Epoch, T), ()>> = at.pool(1, &recipe)?;
             Ok(Some(pool))
         });
         let build: Build = Arc::new(|scope, mut inputs, context| {
