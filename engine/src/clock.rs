@@ -4,8 +4,21 @@
 //! (clippy refuses it), so that a simulator can drive everything by hand.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+/// How a real clock follows another one.
+#[derive(Debug, Default)]
+struct Steering {
+    /// Microseconds ahead of the machine's clock; 0 as long as it follows nobody.
+    ahead_us: AtomicI64,
+    /// The latest time given out: a clock that is set back stands still.
+    latest_us: AtomicU64,
+    followed_us: AtomicU64,
+}
+
+/// By how much of the time that has passed a clock that follows another one is moved, at most.
+const SLEW: u64 = 50;
 
 /// A handle on time since its origin; clones share it.
 ///
@@ -21,8 +34,8 @@ pub struct Clock(Kind);
 
 #[derive(Clone, Debug)]
 enum Kind {
-    Real { origin: Instant },
-    Simulated { now_us: Arc<AtomicU64> },
+    Real { origin: Instant, steering: Arc<Steering> },
+    Simulated { origin: Instant, now_us: Arc<AtomicU64> },
 }
 
 impl Clock {
@@ -30,22 +43,45 @@ impl Clock {
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "this is the one place that reads real time")]
     pub fn real() -> Self {
-        Self(Kind::Real { origin: Instant::now() })
+        Self(Kind::Real { origin: Instant::now(), steering: Arc::default() })
     }
 
     /// A clock that stands still until [`Clock::advance`] moves it.
     #[must_use]
+    #[allow(clippy::disallowed_methods, reason = "what it counts from does not matter")]
     pub fn simulated() -> Self {
-        Self(Kind::Simulated { now_us: Arc::default() })
+        Self(Kind::Simulated { origin: Instant::now(), now_us: Arc::default() })
     }
 
     /// Microseconds since the origin.
     #[must_use]
     pub fn now_us(&self) -> u64 {
         match &self.0 {
-            Kind::Real { origin } => u64::try_from(origin.elapsed().as_micros()).unwrap_or(u64::MAX),
-            Kind::Simulated { now_us } => now_us.load(Ordering::Acquire),
+            Kind::Real { origin, steering } => {
+                let own_us = u64::try_from(origin.elapsed().as_micros()).unwrap_or(u64::MAX);
+                match steering.ahead_us.load(Ordering::Relaxed) {
+                    0 => own_us,
+                    ahead_us => {
+                        let now_us = own_us.saturating_add_signed(ahead_us);
+                        steering.latest_us.fetch_max(now_us, Ordering::Relaxed).max(now_us)
+                    }
+                }
+            }
+            Kind::Simulated { now_us, .. } => now_us.load(Ordering::Acquire),
         }
+    }
+
+    /// Follows another clock, of which is known that it is `ahead_us` ahead of this one now. At first it is set; later
+    /// it goes a little faster or slower, and never back.
+    pub fn follow(&self, ahead_us: i64) {
+        let Kind::Real { origin, steering } = &self.0 else { return };
+        let own_us = u64::try_from(origin.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let before_us = steering.followed_us.swap(own_us.max(1), Ordering::Relaxed);
+        let most_us = match before_us {
+            0 => i64::MAX,
+            before_us => i64::try_from(own_us.saturating_sub(before_us) / SLEW).unwrap_or(i64::MAX),
+        };
+        steering.ahead_us.fetch_add(ahead_us.clamp(-most_us, most_us), Ordering::Relaxed);
     }
 
     /// Milliseconds since the origin: the unit of epochs.
@@ -61,18 +97,17 @@ impl Clock {
         matches!(self.0, Kind::Simulated { .. })
     }
 
-    /// The origin on the machine's clock, for a timely worker: without one it never parks. A simulated
-    /// clock has none; what it drives is stepped by hand.
-    pub(crate) fn origin(&self) -> Option<Instant> {
+    /// The origin on the machine's clock, for a timely worker: without one it never parks, and never says that
+    /// it is idle.
+    pub(crate) fn origin(&self) -> Instant {
         match &self.0 {
-            Kind::Real { origin } => Some(*origin),
-            Kind::Simulated { .. } => None,
+            Kind::Real { origin, .. } | Kind::Simulated { origin, .. } => *origin,
         }
     }
 
     /// Moves a simulated clock; a real one moves by itself, and ignores this.
     pub fn advance(&self, by: Duration) {
-        if let Kind::Simulated { now_us } = &self.0 {
+        if let Kind::Simulated { now_us, .. } = &self.0 {
             now_us.fetch_add(u64::try_from(by.as_micros()).unwrap_or(u64::MAX), Ordering::AcqRel);
         }
     }
@@ -84,5 +119,22 @@ impl Clock {
             Kind::Real { .. } => std::thread::sleep(duration),
             Kind::Simulated { .. } => self.advance(duration),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_follows_is_set_once_and_then_slewed() {
+        let clock = Clock::real();
+        let hour_us = 3_600_000_000;
+        clock.follow(hour_us);
+        let before_us = clock.now_us();
+        assert!(before_us >= hour_us as u64);
+        clock.follow(-hour_us);
+        let after_us = clock.now_us();
+        assert!(after_us >= before_us, "{after_us} follows {before_us}");
     }
 }

@@ -8,12 +8,12 @@
 //! Invariants: at most two generations live; a generation is aborted only before it is decided; a
 //! newer wish replaces a waiting one.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
 use crate::id::{Epoch, GenerationId};
-use crate::message::{FromNode, ToNode, Word};
+use crate::message::{FromNode, Standing, ToNode, Word};
 use crate::plan::Plan;
 
 /// A cut lies ahead of where the sources were when they answered by two ticks, so that they need not
@@ -30,6 +30,8 @@ pub(crate) enum Event {
     GiveUp(u64),
     /// A node said something.
     Heard(FromNode),
+    /// A node that runs nothing is gone.
+    Lost(String),
 }
 
 /// A plan that somebody wants to run.
@@ -39,12 +41,19 @@ pub(crate) struct Wish {
     pub(crate) plan: Arc<Plan>,
 }
 
+impl Wish {
+    /// The number of a wish that nobody waits for.
+    pub(crate) const NOBODYS: u64 = u64::MAX;
+}
+
 /// Something the controller is to do.
 pub(crate) enum Action {
+    /// Have every node prepare a plan.
+    Prepare { generation: GenerationId, previous: Option<GenerationId>, plan: Arc<Plan> },
+    /// Tell every node that a generation begins.
+    Decide { generation: GenerationId, cut: Epoch },
     /// Tell every node.
     TellAll(ToNode),
-    /// Put the sinks of a generation on the books, before any of them can be passed.
-    OpenSinks { generation: GenerationId, cut: Epoch },
     /// A wish has come true, or not.
     Fulfilled { wish: u64, outcome: Result<Cut, Error> },
     /// Nothing is left of the run.
@@ -102,6 +111,49 @@ impl CutOver {
         }
     }
 
+    /// Takes over what nodes say that runs. What was decided anywhere is decided; what was decided nowhere, though
+    /// everybody has answered, is aborted.
+    pub(crate) fn resume(standings: &BTreeMap<String, Standing>, term: u32) -> (Self, Vec<Action>) {
+        let mut state = Self::new(standings.keys().cloned().collect(), term);
+        let mut decided = BTreeMap::new();
+        let mut undecided = BTreeSet::new();
+        for (node, standing) in standings {
+            for generation in &standing.generations {
+                match generation.from {
+                    Some(cut) => _ = decided.insert(generation.id, cut),
+                    None => _ = undecided.insert(generation.id),
+                }
+                if generation.is_drained {
+                    state.drained.insert((generation.id, node.clone()));
+                }
+            }
+        }
+        let mut actions = Vec::new();
+        for generation in undecided.into_iter().filter(|id| !decided.contains_key(id)) {
+            actions.push(Action::TellAll(ToNode::Abort { generation }));
+        }
+        let mut newest = decided.iter().rev();
+        if let Some((generation, cut)) = newest.next() {
+            state.running = Some(*generation);
+            actions.push(Action::Decide { generation: *generation, cut: *cut });
+            if let Some((from, _)) = newest.next() {
+                // A node that does not know the old generation any more is through with it.
+                for (node, standing) in standings {
+                    if standing.generations.iter().all(|g| g.id != *from) {
+                        state.drained.insert((*from, node.clone()));
+                    }
+                }
+                let cut = Cut { generation: *generation, epoch: *cut };
+                state.phase = Phase::Draining { wish: Wish::NOBODYS, from: *from, cut };
+            }
+        }
+        state.stop = standings.values().any(|standing| standing.is_stopping);
+        let mut more = VecDeque::new();
+        state.advance(&mut more);
+        actions.extend(more);
+        (state, actions)
+    }
+
     /// Takes an event in; returns what is to be done, in order.
     pub(crate) fn step(&mut self, event: Event, now_ms: u64) -> Vec<Action> {
         let mut actions = VecDeque::new();
@@ -110,6 +162,7 @@ impl CutOver {
             Event::Stop => self.stop = true,
             Event::GiveUp(id) => self.give_up(id, &mut actions),
             Event::Heard(FromNode { node, word }) => self.heard(node, word, now_ms, &mut actions),
+            Event::Lost(node) => self.lost(&node, &mut actions),
         }
         self.advance(&mut actions);
         actions.into()
@@ -130,6 +183,22 @@ impl CutOver {
         {
             let error = Error::new(ErrorKind::Timeout, "a node took too long to prepare the plan");
             self.abort(error, actions);
+        }
+    }
+
+    /// Goes on without a node.
+    fn lost(&mut self, node: &str, actions: &mut VecDeque<Action>) {
+        self.nodes.remove(node);
+        match &mut self.phase {
+            Phase::Preparing { .. } => {
+                let message = format!("node \"{node}\" was lost while the plan was prepared");
+                self.abort(Error::new(ErrorKind::Unavailable, message), actions);
+            }
+            Phase::Proposing { missing, .. } => {
+                missing.remove(node);
+                self.counted(actions);
+            }
+            _ => {}
         }
     }
 
@@ -203,8 +272,7 @@ impl CutOver {
     }
 
     fn decide(&mut self, wish: Wish, generation: GenerationId, cut: Epoch, actions: &mut VecDeque<Action>) {
-        actions.push_back(Action::OpenSinks { generation, cut });
-        actions.push_back(Action::TellAll(ToNode::Decide { generation, cut }));
+        actions.push_back(Action::Decide { generation, cut });
         let cut = Cut { generation, epoch: cut };
         self.phase = match self.running.replace(generation) {
             Some(from) => Phase::Draining { wish: wish.id, from, cut },
@@ -234,6 +302,7 @@ impl CutOver {
         {
             actions.push_back(Action::Fulfilled { wish: *wish, outcome: Ok(*cut) });
             let from = *from;
+            actions.push_back(Action::TellAll(ToNode::Close { generation: from }));
             self.drained.retain(|(generation, _)| *generation != from);
             self.phase = Phase::Steady;
         }
@@ -268,7 +337,7 @@ impl CutOver {
     fn prepare(&mut self, wish: Wish, actions: &mut VecDeque<Action>) {
         self.last.n += 1;
         let (to, plan) = (self.last, wish.plan.clone());
-        actions.push_back(Action::TellAll(ToNode::Prepare { generation: to, previous: self.running, plan }));
+        actions.push_back(Action::Prepare { generation: to, previous: self.running, plan });
         self.phase = Phase::Preparing { wish, to, missing: self.nodes.clone(), reached: Vec::new() };
     }
 

@@ -27,6 +27,11 @@ use crate::source::{Source, Stopper};
 /// What may be in flight of one source.
 const LIMITS: Limits = Limits { records_min: 8, records_max: 4096, bytes_max: 512 << 20 };
 
+/// A lane's number in the run: the same on every node, and in the order of sources and lanes.
+fn lane_number(stage: StageId, lane: usize) -> u32 {
+    (stage.0 << 16) | (lane as u32 & 0xffff)
+}
+
 /// The lanes of one source on one node.
 pub(crate) struct Entry<T> {
     pub(crate) lanes: Vec<Arc<Lane<T>>>,
@@ -41,7 +46,7 @@ pub(crate) struct Entry<T> {
 /// What the control path sees and sets of an entry, and who is to be woken.
 pub(crate) struct Doors {
     clock: Clock,
-    /// When the feeds were started, by the clock: epochs count from here.
+    /// When the run began, by its clock: epochs count from here.
     started_ms: OnceLock<u64>,
     stopping: AtomicBool,
     reached: AtomicU64,
@@ -115,8 +120,8 @@ impl Doors {
 
 /// An entry as the control path sees it.
 pub(crate) trait Gate: Send + Sync {
-    /// Starts the feeds; epochs count from here.
-    fn start(&self);
+    /// Starts the feeds; epochs count from this time of the run clock.
+    fn start(&self, began_ms: u64);
 
     /// Where the entry stands: the first epoch it has neither closed nor sent a record of.
     fn reached(&self) -> Epoch;
@@ -139,8 +144,8 @@ pub(crate) trait Gate: Send + Sync {
 }
 
 impl<T: Send + 'static> Gate for Entry<T> {
-    fn start(&self) {
-        self.shared.started_ms.get_or_init(|| self.shared.clock.now_ms());
+    fn start(&self, began_ms: u64) {
+        self.shared.started_ms.get_or_init(|| began_ms);
         self.lanes.iter().for_each(|lane| lane.look());
     }
 
@@ -186,6 +191,7 @@ impl<T> Entry<T> {
 impl<T: Send + 'static> Entry<T> {
     /// Opens every lane.
     fn open<S: Source<Record = T>>(
+        stage: StageId,
         name: &str,
         source: &Arc<S>,
         clock: &Clock,
@@ -199,8 +205,9 @@ impl<T: Send + 'static> Entry<T> {
             by_hand: Mutex::default(),
             stoppers: Vec::new(),
         };
-        for spec in source.lanes() {
-            let number = ledger.open_lane(format!("{name}/{}", spec.name), spec.live);
+        for (i, spec) in source.lanes().into_iter().enumerate() {
+            let number = lane_number(stage, i);
+            ledger.open_lane(number, format!("{name}/{}", spec.name), spec.live);
             entry.lanes.push(Arc::new(Lane::new(number, spec, entry.shared.clone(), ledger.clone())));
         }
         if clock.is_simulated() {
@@ -285,7 +292,7 @@ impl Entries {
         if let Some(sides) = entries.get(&stage) {
             return Ok(sides.entry.clone());
         }
-        let entry = Entry::open(name, source, clock, ledger)?;
+        let entry = Entry::open(stage, name, source, clock, ledger)?;
         entries.insert(stage, Sides { gate: entry.clone(), entry: entry.clone() });
         Ok(entry)
     }
@@ -299,7 +306,6 @@ impl Entries {
     /// it wants the next turn, by the clock in microseconds. That is now if it went on, so that the source
     /// operators get their turn in between; `None` until somebody takes a record. On threads there is
     /// nothing to do.
-    #[allow(dead_code, reason = "the node that is stepped by hand calls it")]
     pub(crate) fn turn(&self) -> Option<u64> {
         self.gates().iter().filter_map(|gate| gate.turn()).min()
     }
@@ -351,7 +357,7 @@ mod tests {
             let (entries, entry) = open(&clock, [30, 0, 7]);
             let entry = entry.expect("it opens");
             assert_eq!(entries.turn(), None, "nothing is read before the start");
-            entries.gates().iter().for_each(|gate| gate.start());
+            entries.gates().iter().for_each(|gate| gate.start(0));
             let mut taken = vec![Vec::new(); 3];
             while entry.lanes.iter().any(|lane| lane.low().epoch.is_some()) {
                 _ = entries.turn();

@@ -3,8 +3,10 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// What went wrong, in the coarse terms a caller acts on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ErrorKind {
     /// A topology, plan or configuration is wrong; somebody has to change it.
     Invalid,
@@ -92,6 +94,25 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
+    }
+}
+
+/// What goes to another process: kind, message with its causes, way out.
+#[derive(Serialize, Deserialize)]
+struct Told(ErrorKind, String, Option<String>);
+
+impl Serialize for Error {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Parts { kind, message, way_out, source } = &*self.0;
+        let cause = source.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
+        Told(*kind, format!("{message}{cause}"), way_out.clone()).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Error {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Told(kind, message, way_out) = Told::deserialize(deserializer)?;
+        Ok(Self(Box::new(Parts { kind, message, way_out, source: None })))
     }
 }
 

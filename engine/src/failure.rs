@@ -30,6 +30,10 @@ impl Reason {
     pub const NOT_FINITE: Self = Self(Cow::Borrowed("not_finite"));
     /// One record became more than its stage may make of it.
     pub const FAN_OUT: Self = Self(Cow::Borrowed("fan_out"));
+    /// A node that the frame was on, or had to pass, was lost.
+    pub const NODE_LOST: Self = Self(Cow::Borrowed("node_lost"));
+    /// The record could not be brought over a link.
+    pub const LINK: Self = Self(Cow::Borrowed("link"));
     /// The node's reasons are used up (32 of them); this one is counted together with others.
     pub const OTHER: Self = Self(Cow::Borrowed("other"));
 

@@ -23,5 +23,5 @@ impl fmt::Display for GenerationId {
 }
 
 /// The index of a stage in its graph, in topological order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct StageId(pub(crate) u32);

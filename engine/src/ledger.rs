@@ -4,13 +4,16 @@
 //! counted at both ends. Per source: admitted = completed + dropped (by reason) + in flight, where a
 //! frame is completed when the frontier of every sink has passed its epoch, and counted degraded as
 //! well if some of what came of it failed.
+//!
+//! Every node keeps its own books: of the edges, what it sent and received; of the sources, those that are on
+//! it. What a sink or a failure elsewhere means for a source here is told over; [`Books`] add up.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Reason};
 use crate::id::{Epoch, GenerationId, StageId};
@@ -20,6 +23,8 @@ use crate::record::Place;
 const REASONS_MAX: usize = 32;
 /// Sinks of a run whose faults are told one by one.
 const FAULTS_MAX: usize = 32;
+/// Frames of a lane that are remembered as degraded, so that none is counted twice.
+const DEGRADED_MAX: usize = 4_096;
 
 /// Counts by reason, with one example each.
 #[derive(Default)]
@@ -68,6 +73,8 @@ struct Lane {
     dropped: Dropped,
     fault: Option<String>,
     open: VecDeque<Open>,
+    /// The latest frames that were degraded.
+    marked: BTreeSet<u64>,
     /// Of live lanes only.
     watch: Option<Watch>,
 }
@@ -117,7 +124,10 @@ struct Open {
 /// The books of one run; shared by its nodes within a process.
 pub(crate) struct Ledger {
     edges: BTreeMap<(StageId, usize), Arc<Edge>>,
-    lanes: Mutex<Vec<Lane>>,
+    /// By their number in the run.
+    lanes: Mutex<BTreeMap<u32, Lane>>,
+    /// Frames of other nodes' lanes that are degraded, and not told of yet.
+    degraded_elsewhere: Mutex<Vec<(u32, u64)>>,
     sinks: Mutex<BTreeMap<(GenerationId, StageId), Epoch>>,
     faults_of_sinks: Mutex<Vec<String>>,
     latency_us: Mutex<Histogram<u64>>,
@@ -138,12 +148,10 @@ impl Ledger {
         Arc::new(Self {
             edges: edges.map(edge).collect(),
             lanes: Mutex::default(),
+            degraded_elsewhere: Mutex::default(),
             sinks: Mutex::default(),
             faults_of_sinks: Mutex::default(),
-            latency_us: Mutex::new(
-                Histogram::new_with_bounds(1, 3_600_000_000, 3)
-                    .expect("1 us to 1 h at 3 digits is a valid range"),
-            ),
+            latency_us: Mutex::new(histogram()),
         })
     }
 
@@ -152,10 +160,9 @@ impl Ledger {
         self.edges[&(to, input)].clone()
     }
 
-    /// Opens a lane's account; its index is the lane's number in the run.
-    pub(crate) fn open_lane(&self, name: String, live: bool) -> u32 {
-        let mut lanes = lock(&self.lanes);
-        lanes.push(Lane {
+    /// Opens the account of a lane by its number.
+    pub(crate) fn open_lane(&self, number: u32, name: String, live: bool) {
+        let lane = Lane {
             name,
             admitted: 0,
             completed: 0,
@@ -163,54 +170,70 @@ impl Ledger {
             dropped: Dropped::default(),
             fault: None,
             open: VecDeque::new(),
+            marked: BTreeSet::new(),
             watch: live.then(Watch::default),
-        });
-        u32::try_from(lanes.len() - 1).expect("fewer than 2^32 lanes")
+        };
+        lock(&self.lanes).insert(number, lane);
+    }
+
+    /// Does something with the account of a lane that is open here.
+    fn with_lane(&self, lane: u32, f: impl FnOnce(&mut Lane)) {
+        if let Some(lane) = lock(&self.lanes).get_mut(&lane) {
+            f(lane);
+        }
     }
 
     /// A frame came in.
     pub(crate) fn admitted(&self, lane: u32, epoch: Epoch, number: u64, now_us: u64) {
-        let lane = &mut lock(&self.lanes)[lane as usize];
-        lane.admitted += 1;
-        if let Some(watch) = &mut lane.watch {
-            watch.heard(now_us);
-        }
-        lane.open.push_back(Open { epoch, number, admitted_us: now_us, degraded: false });
+        self.with_lane(lane, |lane| {
+            lane.admitted += 1;
+            if let Some(watch) = &mut lane.watch {
+                watch.heard(now_us);
+            }
+            lane.open.push_back(Open { epoch, number, admitted_us: now_us, degraded: false });
+        });
     }
 
     /// A frame that came in was dropped before anything was spent on it.
     pub(crate) fn dropped_at_entry(&self, lane: u32, number: u64, failure: &Failure) {
-        let lane = &mut lock(&self.lanes)[lane as usize];
-        if let Ok(i) = lane.open.binary_search_by_key(&number, |o| o.number) {
-            lane.open.remove(i);
-            lane.dropped.add(failure, 1);
-        }
+        self.with_lane(lane, |lane| {
+            if let Ok(i) = lane.open.binary_search_by_key(&number, |o| o.number) {
+                lane.open.remove(i);
+                lane.dropped.add(failure, 1);
+            }
+        });
     }
 
     /// A lane's feed is being read from now on.
     pub(crate) fn began(&self, lane: u32, now_us: u64) {
-        if let Some(watch) = &mut lock(&self.lanes)[lane as usize].watch {
-            watch.heard_us = now_us;
-        }
+        self.with_lane(lane, |lane| {
+            if let Some(watch) = &mut lane.watch {
+                watch.heard_us = now_us;
+            }
+        });
     }
 
     /// A live lane has no records for now; its next one ends the gap.
     pub(crate) fn down(&self, lane: u32, reason: String, now_us: u64) {
-        if let Some(watch) = &mut lock(&self.lanes)[lane as usize].watch {
-            watch.down(reason, now_us);
-        }
+        self.with_lane(lane, |lane| {
+            if let Some(watch) = &mut lane.watch {
+                watch.down(reason, now_us);
+            }
+        });
     }
 
     /// A lane is over: a gap that is open grows no longer.
     pub(crate) fn ended(&self, lane: u32, now_us: u64) {
-        if let Some(watch) = &mut lock(&self.lanes)[lane as usize].watch {
-            watch.measure(now_us);
-        }
+        self.with_lane(lane, |lane| {
+            if let Some(watch) = &mut lane.watch {
+                watch.measure(now_us);
+            }
+        });
     }
 
     /// A lane ended with an error.
     pub(crate) fn fault(&self, lane: u32, message: String) {
-        lock(&self.lanes)[lane as usize].fault = Some(message);
+        self.with_lane(lane, |lane| lane.fault = Some(message));
     }
 
     /// A sink could not end what it wrote. Later ones than the first [`FAULTS_MAX`] are logged alone.
@@ -226,11 +249,38 @@ impl Ledger {
     pub(crate) fn dropped(&self, edge: &Edge, at: Place, failure: &Failure) {
         tracing::debug!(edge = edge.name, reason = %failure.reason, message = failure.message, "dropped");
         lock(&edge.dropped).add(failure, 1);
-        if at.lane != Place::DERIVED {
-            let lane = &mut lock(&self.lanes)[at.lane as usize];
-            if let Ok(i) = lane.open.binary_search_by_key(&at.number, |o| o.number) {
-                lane.open[i].degraded = true;
+        if at.lane != Place::DERIVED && !self.degrade(at.lane, at.number) {
+            lock(&self.degraded_elsewhere).push((at.lane, at.number));
+        }
+    }
+
+    /// Some part of a frame failed. False if its lane is not here.
+    pub(crate) fn degrade(&self, lane: u32, number: u64) -> bool {
+        let mut lanes = lock(&self.lanes);
+        let Some(lane) = lanes.get_mut(&lane) else { return false };
+        if lane.marked.insert(number) {
+            match lane.open.binary_search_by_key(&number, |o| o.number) {
+                Ok(i) => lane.open[i].degraded = true,
+                // Told of after it was completed.
+                Err(_) => lane.degraded += 1,
             }
+            if lane.marked.len() > DEGRADED_MAX {
+                lane.marked.pop_first();
+            }
+        }
+        true
+    }
+
+    /// The frames of other nodes that are degraded, as (lane, number), since the last time.
+    pub(crate) fn take_degraded_elsewhere(&self) -> Vec<(u32, u64)> {
+        std::mem::take(&mut lock(&self.degraded_elsewhere))
+    }
+
+    /// Frames that nothing can complete any more are dropped.
+    pub(crate) fn give_up(&self, failure: &Failure) {
+        for lane in lock(&self.lanes).values_mut() {
+            let open = std::mem::take(&mut lane.open);
+            lane.dropped.add(failure, open.len() as u64);
         }
     }
 
@@ -260,7 +310,7 @@ impl Ledger {
 
     fn complete(&self, below: Epoch, now_us: u64) {
         let mut latency_us = lock(&self.latency_us);
-        for lane in lock(&self.lanes).iter_mut() {
+        for lane in lock(&self.lanes).values_mut() {
             while lane.open.front().is_some_and(|frame| frame.epoch < below) {
                 let Some(frame) = lane.open.pop_front() else { break };
                 lane.completed += 1;
@@ -274,25 +324,74 @@ impl Ledger {
     pub(crate) fn accounts(&self) -> Accounts {
         let edges = self.edges.values().map(|e| (e.name.clone(), EdgeAccount::of(e))).collect();
         let lanes = lock(&self.lanes);
-        let sources: BTreeMap<_, _> = lanes.iter().map(|l| (l.name.clone(), SourceAccount::of(l))).collect();
+        let sources: BTreeMap<_, _> =
+            lanes.values().map(|l| (l.name.clone(), SourceAccount::of(l))).collect();
         let mut examples = BTreeMap::new();
         for edge in self.edges.values() {
             examples.extend(lock(&edge.dropped).examples().map(|(r, m)| (format!("{} {r}", edge.name), m)));
         }
-        for lane in lanes.iter() {
+        for lane in lanes.values() {
             examples.extend(lane.dropped.examples().map(|(r, m)| (format!("{} {r}", lane.name), m)));
         }
-        let of_lanes = lanes.iter().filter_map(|l| l.fault.clone());
+        let of_lanes = lanes.values().filter_map(|l| l.fault.clone());
         let faults = of_lanes.chain(lock(&self.faults_of_sinks).iter().cloned()).collect();
         Accounts { edges, sources, examples, faults }
     }
 
-    /// Latency from admission to completion so far.
+    /// The books as they stand, for adding up.
+    pub(crate) fn books(&self, digest: u64) -> Books {
+        let latency_us = lock(&self.latency_us);
+        let latency_us = latency_us.iter_recorded();
+        let latency_us = latency_us.map(|v| (v.value_iterated_to(), v.count_at_value())).collect();
+        let accounts = self.accounts();
+        let (examples, faults) = (accounts.examples.clone(), accounts.faults.clone());
+        Books { accounts, examples, faults, latency_us, digest }
+    }
+}
+
+/// The books of some nodes, as they are sent and added up.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Books {
+    pub(crate) accounts: Accounts,
+    examples: BTreeMap<String, String>,
+    faults: Vec<String>,
+    /// How often each latency was seen, in microseconds.
+    latency_us: Vec<(u64, u64)>,
+    pub(crate) digest: u64,
+}
+
+impl Books {
+    /// Adds another node's.
+    pub(crate) fn add(&mut self, other: Self) {
+        for (name, theirs) in other.accounts.edges {
+            self.accounts.edges.entry(name).or_default().add(theirs);
+        }
+        self.accounts.sources.extend(other.accounts.sources);
+        self.examples.extend(other.examples);
+        self.faults.extend(other.faults);
+        self.latency_us.extend(other.latency_us);
+        self.digest = self.digest.wrapping_add(other.digest);
+    }
+
+    /// The accounts, with what is only for people.
+    pub(crate) fn accounts(&self) -> Accounts {
+        let (examples, faults) = (self.examples.clone(), self.faults.clone());
+        Accounts { examples, faults, ..self.accounts.clone() }
+    }
+
+    /// Latency from admission to completion.
     pub(crate) fn latency(&self) -> Latency {
-        let h = lock(&self.latency_us);
-        let ms = |q| h.value_at_quantile(q) as f64 / 1e3;
+        let mut histogram = histogram();
+        for (value_us, count) in &self.latency_us {
+            histogram.saturating_record_n(*value_us, *count);
+        }
+        let ms = |q| histogram.value_at_quantile(q) as f64 / 1e3;
         Latency { p50: ms(0.50), p95: ms(0.95), p99: ms(0.99) }
     }
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("1 us to 1 h at 3 digits is a valid range")
 }
 
 /// Latency from admission to completion, in milliseconds.
@@ -307,7 +406,7 @@ pub struct Latency {
 }
 
 /// The ledger of a run, as reported.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Accounts {
     /// By edge, `from->to`.
     pub edges: BTreeMap<String, EdgeAccount>,
@@ -322,7 +421,7 @@ pub struct Accounts {
 }
 
 /// One edge: `sent = received + dropped + in_flight`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EdgeAccount {
     /// Records the upstream stage emitted.
     pub sent: u64,
@@ -340,13 +439,27 @@ impl EdgeAccount {
         let received = edge.received.load(Ordering::Acquire);
         let dropped = lock(&edge.dropped).counts();
         let sent = edge.sent.load(Ordering::Acquire);
-        let gone = received + dropped.values().sum::<u64>();
-        Self { sent, received, dropped, in_flight: sent as i64 - gone as i64 }
+        Self { sent, received, dropped, in_flight: 0 }.weighed()
+    }
+
+    fn weighed(self) -> Self {
+        let gone = self.received + self.dropped.values().sum::<u64>();
+        Self { in_flight: self.sent as i64 - gone as i64, ..self }
+    }
+
+    fn add(&mut self, other: Self) {
+        let mut sum = std::mem::take(self);
+        sum.sent += other.sent;
+        sum.received += other.received;
+        for (reason, n) in other.dropped {
+            *sum.dropped.entry(reason).or_default() += n;
+        }
+        *self = sum.weighed();
     }
 }
 
 /// One lane of a source, or all together: `admitted = completed + dropped + in_flight`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SourceAccount {
     /// Frames that came in.
     pub admitted: u64,
@@ -359,12 +472,12 @@ pub struct SourceAccount {
     /// Frames on their way.
     pub in_flight: u64,
     /// When there were no pictures; of live lanes only.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gaps: Option<Gaps>,
 }
 
 /// The outages of a live lane. A gap lasts from the last record before it to the first one after it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Gaps {
     /// How many.
     pub count: u64,
@@ -428,7 +541,8 @@ mod tests {
     #[test]
     fn a_gap_lasts_from_record_to_record() {
         let ledger = Ledger::new(std::iter::empty());
-        let lane = ledger.open_lane("yard".into(), true);
+        let lane = 0;
+        ledger.open_lane(lane, "yard".into(), true);
         let check = |count, seconds, reconnects, open, last_reason: &str| {
             let gaps = ledger.accounts().sources["yard"].gaps.clone();
             let last_reason = last_reason.to_owned();
@@ -456,7 +570,8 @@ mod tests {
     #[test]
     fn what_is_not_live_has_no_gaps() {
         let ledger = Ledger::new(std::iter::empty());
-        let lane = ledger.open_lane("film".into(), false);
+        let lane = 0;
+        ledger.open_lane(lane, "film".into(), false);
         ledger.down(lane, "nonsense".into(), 5);
         assert_eq!(ledger.accounts().sources["film"].gaps, None);
     }

@@ -40,7 +40,7 @@ struct Inner {
     /// Whether a message has come, or room on a line, since the last turn.
     stirred: Arc<AtomicBool>,
     next_us: AtomicU64,
-    ends: Mutex<Vec<(String, Arc<dyn End>)>>,
+    ends: Mutex<Vec<(Member, String, Arc<dyn End>)>>,
 }
 
 /// One end of a link, as its member's turn sees it.
@@ -121,7 +121,8 @@ impl Links {
     }
 
     /// The network they go over.
-    pub(crate) fn network(&self) -> &Arc<dyn Network> {
+    #[must_use]
+    pub fn network(&self) -> &Arc<dyn Network> {
         &self.0.network
     }
 
@@ -130,15 +131,15 @@ impl Links {
     /// # Errors
     /// If the network cannot open it.
     pub fn sender(&self, to: &Member, channel: &str) -> Result<Sender> {
-        let (inbox, line, listening) = self.open(to, channel, "f", "b")?;
+        let wires = self.open(to, channel, "f", "b")?;
         let end = Arc::new(SendingEnd {
             state: Mutex::default(),
             settled: Mutex::default(),
             on_settled: Mutex::default(),
             clock: self.0.clock.clone(),
-            wires: Wires { inbox, line, _listening: listening, counts: Mutex::default() },
+            wires,
         });
-        self.keep(channel, end.clone());
+        self.keep(to, channel, end.clone());
         Ok(Sender(end))
     }
 
@@ -147,24 +148,18 @@ impl Links {
     /// # Errors
     /// If the network cannot open it.
     pub fn receiver(&self, from: &Member, channel: &str) -> Result<Receiver> {
-        let (inbox, line, listening) = self.open(from, channel, "b", "f")?;
+        let wires = self.open(from, channel, "b", "f")?;
         let end = Arc::new(ReceivingEnd {
             state: Mutex::default(),
             on_arrival: Mutex::default(),
             clock: self.0.clock.clone(),
-            wires: Wires { inbox, line, _listening: listening, counts: Mutex::default() },
+            wires,
         });
-        self.keep(channel, end.clone());
+        self.keep(from, channel, end.clone());
         Ok(Receiver(end))
     }
 
-    fn open(
-        &self,
-        peer: &Member,
-        channel: &str,
-        mine: &str,
-        theirs: &str,
-    ) -> Result<(Arc<Inbox>, Box<dyn Line>, Box<dyn Listening>)> {
+    fn open(&self, peer: &Member, channel: &str, mine: &str, theirs: &str) -> Result<Wires> {
         let inner = &self.0;
         let inbox = Arc::new(Inbox {
             waiting: Mutex::default(),
@@ -176,11 +171,11 @@ impl Links {
         let line = inner.network.line(peer, &format!("{channel}/{mine}"), Arc::new(move || room.stir()))?;
         let take = Arc::new(move |message| into.put(message));
         let listening = inner.network.listen(peer, &format!("{channel}/{theirs}"), take)?;
-        Ok((inbox, line, listening))
+        Ok(Wires { inbox, line, _listening: listening, counts: Mutex::default() })
     }
 
-    fn keep(&self, channel: &str, end: Arc<dyn End>) {
-        lock(&self.0.ends).push((channel.to_owned(), end));
+    fn keep(&self, peer: &Member, channel: &str, end: Arc<dyn End>) {
+        lock(&self.0.ends).push((peer.clone(), channel.to_owned(), end));
         self.0.stirred.store(true, Ordering::SeqCst);
     }
 
@@ -191,7 +186,7 @@ impl Links {
         if !inner.stirred.swap(false, Ordering::SeqCst) && now_us < inner.next_us.load(Ordering::Relaxed) {
             return Some(inner.next_us.load(Ordering::Relaxed)).filter(|next_us| *next_us < u64::MAX);
         }
-        let ends: Vec<_> = lock(&inner.ends).iter().map(|(_, end)| end.clone()).collect();
+        let ends: Vec<_> = lock(&inner.ends).iter().map(|(.., end)| end.clone()).collect();
         let next_us = ends.iter().filter_map(|end| end.turn(now_us)).min();
         inner.next_us.store(next_us.unwrap_or(u64::MAX), Ordering::Relaxed);
         next_us
@@ -199,14 +194,19 @@ impl Links {
 
     /// Closes both ends of all links whose channel begins so. Ends stay until then, to answer the other side.
     pub fn close(&self, prefix: &str) {
-        lock(&self.0.ends).retain(|(channel, _)| !channel.starts_with(prefix));
+        lock(&self.0.ends).retain(|(_, channel, _)| !channel.starts_with(prefix));
+    }
+
+    /// Closes the links with one member whose channel begins so.
+    pub(crate) fn close_with(&self, peer: &Member, prefix: &str) {
+        lock(&self.0.ends).retain(|(with, channel, _)| with != peer || !channel.starts_with(prefix));
     }
 
     /// What they have done so far; of those that are not closed.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut total = Counts::default();
-        for (_, end) in lock(&self.0.ends).iter() {
+        for (.., end) in lock(&self.0.ends).iter() {
             let counts = end.counts();
             total.messages += counts.messages;
             total.bytes += counts.bytes;

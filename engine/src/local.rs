@@ -8,7 +8,6 @@ use crate::clock::Clock;
 use crate::entry::Entries;
 use crate::handover::Handover;
 use crate::ledger::Ledger;
-use crate::near::Network;
 use crate::pool::Pools;
 use crate::timer::Timers;
 
@@ -19,7 +18,6 @@ pub(crate) struct Shared {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) pools: Pools,
     pub(crate) entries: Entries,
-    pub(crate) network: Arc<Network>,
     pub(crate) digest: Arc<crate::digest::Digest>,
 }
 

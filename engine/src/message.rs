@@ -1,34 +1,98 @@
 //! What the controller and the nodes tell each other, by direction.
 
-use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
-use std::thread::Thread;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crossbeam::channel::Sender;
+use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::Error;
 use crate::id::{Epoch, GenerationId, StageId};
+use crate::ledger::Books;
+use crate::net::Member;
 use crate::plan::Plan;
-use crate::stage::Opened;
+
+/// The version of everything that members tell each other; it is told first.
+pub(crate) const PROTOCOL: u32 = 1;
+
+/// What a controller tells a node, and in which term.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Order {
+    /// A node takes no orders of a term that is over.
+    pub(crate) term: u32,
+    pub(crate) order: ToNode,
+}
 
 /// To a node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum ToNode {
+    /// How do things stand with you? The answer is a [`Standing`].
+    Enquire,
+    /// Make this topology ready to be run: no stage of it is opened yet.
+    Load(Load),
     /// Build your part of a plan, and say so.
-    Prepare { generation: GenerationId, previous: Option<GenerationId>, plan: Arc<Plan> },
-    /// What `Prepare` needs is open, or not: from the node's own helper thread.
-    Opened { generation: GenerationId, opened: Result<HashMap<StageId, Opened>> },
+    Prepare(Prepare),
     /// May the next generation begin at this epoch?
     Propose { round: u32, cut: Epoch },
     /// A generation begins at this epoch; the one before it ends there.
-    Decide { generation: GenerationId, cut: Epoch },
+    Decide(Decide),
     /// A generation will not come to be.
     Abort { generation: GenerationId },
+    /// Nothing is left of a generation anywhere: its links can be closed.
+    Close { generation: GenerationId },
     /// The run ends at this epoch: flush, report.
     Stop { cut: Epoch },
-    /// A piece of a stage's state from another node; `None` after the last.
-    State { generation: GenerationId, stage: StageId, piece: Option<Vec<u8>> },
-    /// The run is over.
-    Quit,
+    /// A sink elsewhere has come so far.
+    Passed(Passed),
+    /// Some parts of these frames of yours, as (lane, number), failed elsewhere.
+    Degraded(Vec<(u32, u64)>),
+    /// Another node is lost: what is open can never be completed.
+    Lost { node: String },
+    /// What do your books say?
+    Books { request: u64 },
+    /// The run clock read `now_us` when your question of `sent_us` came.
+    Clock { sent_us: u64, now_us: u64 },
+    /// The run is over: forget it.
+    Unload,
+}
+
+/// A topology, and how to know that it is the same here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Load {
+    /// What the node's program makes its topology of.
+    pub(crate) description: String,
+    /// The hash of the graph that must come of it.
+    pub(crate) hash: u64,
+}
+
+/// A plan to be prepared.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Prepare {
+    pub(crate) generation: GenerationId,
+    /// What runs now, whose state is taken over.
+    pub(crate) previous: Option<(GenerationId, Arc<Plan>)>,
+    pub(crate) plan: Arc<Plan>,
+    /// The lives of the nodes by name: what links lead to.
+    pub(crate) members: BTreeMap<String, Member>,
+}
+
+/// A generation that begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Decide {
+    pub(crate) generation: GenerationId,
+    pub(crate) cut: Epoch,
+    /// When the run began, by its clock: where epochs count from.
+    pub(crate) began_us: u64,
+}
+
+/// How far a sink has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Passed {
+    pub(crate) generation: GenerationId,
+    pub(crate) sink: StageId,
+    /// `None` once it is through.
+    pub(crate) frontier: Option<Epoch>,
+    /// When, by the run clock.
+    pub(crate) at_us: u64,
 }
 
 /// From a node.
@@ -39,43 +103,58 @@ pub(crate) struct FromNode {
 }
 
 /// What a node says.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Word {
+    /// How things stand.
+    Standing(Box<Standing>),
+    /// The topology is ready, or not.
+    Loaded(Result<(), Error>),
     /// Built; the node's sources stand at `reached`.
     Ready { generation: GenerationId, reached: Epoch },
     /// Not built, and why.
-    Refused { generation: GenerationId, error: crate::error::Error },
+    Refused { generation: GenerationId, error: Error },
     /// The node's sources will not pass the proposed epoch.
     Accepted { round: u32 },
     /// The node's sources are past it; they stay at `reached` for the next proposal.
     Late { round: u32, reached: Epoch },
     /// Nothing of the generation is left here.
     Drained { generation: GenerationId },
+    /// A sink here has come so far.
+    Passed(Passed),
+    /// Some parts of these frames of other nodes failed here.
+    Degraded(Vec<(u32, u64)>),
+    /// What the books say.
+    Books { request: u64, books: Box<Books> },
+    /// What is the time? Sent at `sent_us` of the node's own clock.
+    AskClock { sent_us: u64 },
+    /// That term is over; the one that counts is given.
+    Deposed { term: u32 },
 }
 
-/// Where a node's commands go; it wakes the node.
-#[derive(Clone)]
-pub(crate) struct Mailbox {
-    commands: Sender<ToNode>,
-    thread: Arc<OnceLock<Thread>>,
+/// What a node knows of a run: all that a new controller needs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Standing {
+    /// The highest term that it has had orders of.
+    pub(crate) term: u32,
+    pub(crate) load: Option<Load>,
+    pub(crate) began_us: Option<u64>,
+    /// Its generations, oldest first.
+    pub(crate) generations: Vec<GenerationStanding>,
+    /// What it has said of its sinks.
+    pub(crate) passed: Vec<Passed>,
+    /// Whether its sources were told to stop.
+    pub(crate) is_stopping: bool,
 }
 
-impl Mailbox {
-    pub(crate) fn new(commands: Sender<ToNode>) -> Self {
-        Self { commands, thread: Arc::default() }
-    }
-
-    /// Tells the mailbox which thread reads it.
-    pub(crate) fn read_here(&self) {
-        self.thread.get_or_init(std::thread::current);
-    }
-
-    pub(crate) fn send(&self, command: ToNode) {
-        // A node that is gone needs no commands.
-        if self.commands.send(command).is_ok()
-            && let Some(thread) = self.thread.get()
-        {
-            thread.unpark();
-        }
-    }
+/// One generation on one node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct GenerationStanding {
+    pub(crate) id: GenerationId,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) previous: Option<GenerationId>,
+    /// Its first epoch, if that is decided.
+    pub(crate) from: Option<Epoch>,
+    /// Whether it is built.
+    pub(crate) is_ready: bool,
+    pub(crate) is_drained: bool,
 }

@@ -1,282 +1,353 @@
-//! One node: a timely worker on a thread of its own, driven by commands.
+//! A node: a member that runs its part of what a controller orders.
 //!
-//! The worker steps while there is work, and parks otherwise. It never waits for a model, a file or
-//! another node.
+//! It steps while there is work, and parks otherwise. Everything it does is one [`Node::turn`], so that a thread
+//! can run it, or a simulator.
 
-use std::collections::{BTreeMap, HashMap};
-use std::rc::Rc;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::channel::{Receiver, Sender, unbounded};
 use timely::WorkerConfig;
 use timely::communication::Allocator;
-use timely::communication::allocator::Thread;
+use timely::communication::allocator::Thread as OneThread;
 use timely::worker::Worker;
 
-use crate::compile::compile;
-use crate::entry::Gate;
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::generation::Generation;
-use crate::handover::State;
-use crate::id::{Epoch, GenerationId, StageId};
-use crate::local::{Local, Shared};
-use crate::message::{FromNode, Mailbox, ToNode, Word};
-use crate::plan::Plan;
-use crate::stage::{Opened, Preparation};
+use crate::link::Links;
+use crate::message::{Load, Order, Standing, ToNode, Word};
+use crate::net::{Listening, Member, Network, Presence, Wake};
+use crate::part::{OnPrepared, Part, Prepared};
+use crate::pool::Pools;
+use crate::runner::Imitate;
+use crate::talk::Talk;
 use crate::topology::Graph;
+
+/// The name of the member that leads a run.
+pub const CONTROLLER: &str = "controller";
+/// What a controller and a node say to each other goes over this channel.
+pub(crate) const TALK: &str = "talk";
+pub(crate) const ORDERS: &str = "orders";
+pub(crate) const WORDS: &str = "words";
 
 /// How long a node parks at most; commands, feeds and runners wake it earlier.
 const PARK_MAX: Duration = Duration::from_secs(1);
+/// How often a node that follows the controller's clock asks for it.
+const CLOCK_US: u64 = 1_000_000;
+/// Answers with a longer round trip than this multiple of the shortest say little of the clock.
+const ROUND_TRIP_FACTOR: u64 = 2;
 
-/// One node of a run.
-pub(crate) struct Node {
-    graph: Arc<Graph>,
-    shared: Arc<Shared>,
-    local: Rc<Local>,
-    worker: Worker,
-    commands: Receiver<ToNode>,
-    mailbox: Mailbox,
-    peers: HashMap<String, Mailbox>,
-    up: Sender<FromNode>,
-    term: u32,
-    preparing: BTreeMap<GenerationId, (Option<GenerationId>, Arc<Plan>)>,
-    generations: BTreeMap<GenerationId, Live>,
+/// Makes a topology of its description: the same program on every node makes the same of it.
+pub type Blueprint = Arc<dyn Fn(&str) -> Result<Arc<Graph>> + Send + Sync>;
+
+/// How a node is made.
+pub struct NodeSettings {
+    /// How it makes topologies.
+    pub blueprint: Blueprint,
+    /// Its clock.
+    pub clock: Clock,
+    /// Whether that follows the controller's, as it must in a process of its own.
+    pub follows_clock: bool,
+    /// What its pools imitate, if anything.
+    pub imitate: Option<Imitate>,
 }
 
-/// A generation on this node.
-struct Live {
-    generation: Rc<Generation>,
-    dataflow: Option<usize>,
-    drained: bool,
+/// A node; it stays on the thread that made it.
+pub struct Node {
+    settings: NodeSettings,
+    links: Links,
+    worker: Worker,
+    events: Receiver<Event>,
+    on_prepared: OnPrepared,
+    controllers: BTreeMap<Member, Talk<Word, Order>>,
+    term: u32,
+    load: Option<Load>,
+    part: Option<Part>,
+    shortest_us: u64,
+    ask_clock_at_us: u64,
+    _watching: Box<dyn Listening>,
+}
+
+/// What other threads tell a node.
+enum Event {
+    Presence(Presence),
+    Prepared(Prepared),
+}
+
+/// Wakes a thread that has not told yet who it is, or is asleep.
+#[derive(Clone, Default)]
+pub(crate) struct Sleeper(Arc<OnceLock<Thread>>);
+
+impl Sleeper {
+    /// This thread is the one to be woken.
+    pub(crate) fn is_here(&self) {
+        self.0.get_or_init(std::thread::current);
+    }
+
+    pub(crate) fn wake(&self) {
+        if let Some(thread) = self.0.get() {
+            thread.unpark();
+        }
+    }
+
+    pub(crate) fn waking(&self) -> Wake {
+        let sleeper = self.clone();
+        Arc::new(move || sleeper.wake())
+    }
 }
 
 impl Node {
-    /// A node; to be made on the thread that runs it.
-    pub(crate) fn new(
-        graph: Arc<Graph>,
-        shared: Arc<Shared>,
-        commands: Receiver<ToNode>,
-        peers: HashMap<String, Mailbox>,
-        up: Sender<FromNode>,
-    ) -> Self {
+    /// A member of a network that takes orders.
+    ///
+    /// # Errors
+    /// If its network cannot tell who is there.
+    pub fn new(network: Arc<dyn Network>, settings: NodeSettings) -> Result<Self> {
+        let sleeper = Sleeper::default();
+        sleeper.is_here();
+        let (send, events) = unbounded();
+        let (on_presence, waking): (Sender<Event>, _) = (send.clone(), sleeper.clone());
+        let watching = network.watch(Arc::new(move |presence| {
+            // A node that is gone needs no news.
+            _ = on_presence.send(Event::Presence(presence));
+            waking.wake();
+        }))?;
+        let waking = sleeper.clone();
+        let on_prepared: OnPrepared = Arc::new(move |prepared| {
+            _ = send.send(Event::Prepared(prepared));
+            waking.wake();
+        });
         let config = WorkerConfig::default().idle_spin(Duration::ZERO);
-        let worker = Worker::new(config, Allocator::Thread(Thread::default()), shared.clock.origin());
-        let mailbox = peers[&shared.node].clone();
-        mailbox.read_here();
-        let local = Local::new(shared.clone());
-        let (preparing, generations) = Default::default();
-        Self { graph, shared, local, worker, commands, mailbox, peers, up, term: 0, preparing, generations }
+        let worker =
+            Worker::new(config, Allocator::Thread(OneThread::default()), Some(settings.clock.origin()));
+        Ok(Self {
+            links: Links::new(network, settings.clock.clone(), sleeper.waking()),
+            settings,
+            worker,
+            events,
+            on_prepared,
+            controllers: BTreeMap::new(),
+            term: 0,
+            load: None,
+            part: None,
+            shortest_us: u64::MAX,
+            ask_clock_at_us: 0,
+            _watching: watching,
+        })
     }
 
-    /// Runs until it is told to quit.
-    pub(crate) fn run(mut self) {
-        while self.obey() {
-            self.local.timers.fire(self.shared.clock.now_us());
-            let next = self.local.timers.next_in(self.shared.clock.now_us()).unwrap_or(PARK_MAX);
-            self.worker.step_or_park(Some(next.min(PARK_MAX)));
-            self.settle();
+    /// Runs until `quits` says so; asked at every turn, and at least once a second.
+    pub fn run(mut self, quits: &dyn Fn() -> bool) {
+        while !quits() {
+            let next_us = self.before();
+            let now_us = self.settings.clock.now_us();
+            let wait = next_us.map_or(PARK_MAX, |at_us| Duration::from_micros(at_us.saturating_sub(now_us)));
+            self.worker.step_or_park(Some(wait.min(PARK_MAX)));
+            self.after();
+        }
+        if let Some(part) = self.part.take() {
+            part.unload(&mut self.worker);
         }
     }
 
-    /// Carries out what was commanded; false once the node is to quit.
-    fn obey(&mut self) -> bool {
-        while let Ok(command) = self.commands.try_recv() {
-            match command {
-                ToNode::Prepare { generation, previous, plan } => self.prepare(generation, previous, plan),
-                ToNode::Opened { generation, opened } => self.opened(generation, opened),
-                ToNode::Propose { round, cut } => self.propose(round, cut),
-                ToNode::Decide { generation, cut } => self.decide(generation, cut),
-                ToNode::Abort { generation } => self.abort(generation),
-                ToNode::Stop { cut } => self.shared.entries.gates().iter().for_each(|gate| gate.stop(cut)),
-                ToNode::State { generation, stage, piece } => self.state(generation, stage, piece),
-                ToNode::Quit => return false,
+    /// Does everything that is due, and stops before anything would have to be waited for; returns when more will
+    /// be due, by the clock in microseconds. For clocks that somebody moves by hand.
+    pub fn turn(&mut self) -> Option<u64> {
+        // What other threads would wake is seen one step later.
+        let mut quiet_steps = 0;
+        loop {
+            let next_us = self.before();
+            self.worker.step();
+            self.after();
+            let is_idle = self.worker.activations().borrow().empty_for().is_none() && self.events.is_empty();
+            let is_quiet = is_idle && next_us.is_none_or(|at_us| at_us > self.settings.clock.now_us());
+            quiet_steps = if is_quiet { quiet_steps + 1 } else { 0 };
+            if quiet_steps > 1 {
+                return next_us;
             }
         }
-        true
     }
 
-    fn say(&self, word: Word) {
-        // Without a controller nobody listens; a new one asks.
-        _ = self.up.send(FromNode { node: self.shared.node.clone(), word });
-    }
-
-    /// Opens what a plan needs on a helper thread: loading a model must not hold the data up.
-    fn prepare(&mut self, generation: GenerationId, previous: Option<GenerationId>, plan: Arc<Plan>) {
-        if generation.term < self.term {
-            let error = Error::new(
-                ErrorKind::Invalid,
-                format!("term {} is over; this is {}", generation.term, self.term),
-            );
-            return self.say(Word::Refused { generation, error });
+    /// Hears what there is to be heard, obeys, and wakes what is due; returns when more will be.
+    fn before(&mut self) -> Option<u64> {
+        let links_us = self.links.turn();
+        while let Ok(event) = self.events.try_recv() {
+            match event {
+                Event::Presence(presence) => self.presence(presence),
+                Event::Prepared(prepared) => {
+                    if let Some(part) = &mut self.part {
+                        part.prepared(&mut self.worker, prepared);
+                    }
+                }
+            }
         }
-        self.term = generation.term;
-        let (graph, shared, mailbox) = (self.graph.clone(), self.shared.clone(), self.mailbox.clone());
-        self.preparing.insert(generation, (previous, plan.clone()));
-        let opening = move || {
-            let opened = open(&graph, &plan, &shared, previous.is_some());
-            mailbox.send(ToNode::Opened { generation, opened });
-        };
-        if let Err(e) = std::thread::Builder::new().name("prepare".into()).spawn(opening) {
-            let error = Error::new(ErrorKind::Unavailable, "no thread to prepare a plan").because(e);
-            self.say(Word::Refused { generation, error });
+        self.obey();
+        let clock_us = self.ask_clock();
+        let part_us = self.part.as_ref().and_then(Part::wake_due);
+        self.speak();
+        [links_us, clock_us, part_us].into_iter().flatten().min()
+    }
+
+    fn after(&mut self) {
+        if let Some(part) = &mut self.part {
+            part.settle(&self.worker);
         }
+        self.speak();
     }
 
-    fn opened(&mut self, generation: GenerationId, opened: Result<HashMap<StageId, Opened>>) {
-        // Aborted meanwhile: what was opened is dropped.
-        let Some((previous, plan)) = self.preparing.remove(&generation) else { return };
-        let opened = match opened {
-            Ok(opened) => opened,
-            Err(error) => return self.say(Word::Refused { generation, error }),
-        };
-        let live = Generation::new(generation, plan.clone(), previous, self.local.clone(), opened);
-        let dataflow = compile(&mut self.worker, &self.graph, &plan, &self.shared.node, &live);
-        self.generations.insert(generation, Live { generation: live, dataflow, drained: false });
-        let reached = self.gates().iter().map(|gate| gate.reached()).max().unwrap_or(0);
-        self.say(Word::Ready { generation, reached });
-    }
-
-    fn gates(&self) -> Vec<Arc<dyn Gate>> {
-        self.shared.entries.gates()
-    }
-
-    fn propose(&self, round: u32, cut: Epoch) {
-        let late = self.gates().iter().filter_map(|gate| gate.promise(cut).err()).max();
-        self.say(late.map_or(Word::Accepted { round }, |reached| Word::Late { round, reached }));
-    }
-
-    fn decide(&mut self, generation: GenerationId, cut: Epoch) {
-        let Some(next) = self.generations.get(&generation).map(|live| live.generation.clone()) else {
+    fn presence(&mut self, presence: Presence) {
+        let Presence { member, is_here } = presence;
+        if member.name != CONTROLLER {
             return;
-        };
-        if let Some(old) = next.previous.and_then(|id| self.generations.get(&id)) {
-            old.generation.set_until(cut);
         }
-        next.set_from(cut);
-        for gate in self.gates() {
-            gate.start();
-            gate.release();
+        if !is_here {
+            self.controllers.remove(&member);
+            return;
         }
-    }
-
-    fn abort(&mut self, generation: GenerationId) {
-        self.preparing.remove(&generation);
-        if let Some(dataflow) = self.generations.remove(&generation).and_then(|live| live.dataflow) {
-            self.worker.drop_dataflow(dataflow);
-        }
-        self.local.handover.borrow_mut().forget(generation);
-        self.shared.network.close(generation);
-        for gate in self.gates() {
-            gate.forget(generation);
-            gate.release();
+        match Talk::open(&self.links, &member, TALK, WORDS, ORDERS) {
+            Ok(talk) => _ = self.controllers.insert(member, talk),
+            Err(error) => tracing::error!(%error, "a controller is there that cannot be talked to"),
         }
     }
 
-    fn state(&mut self, generation: GenerationId, stage: StageId, piece: Option<Vec<u8>>) {
-        match piece {
-            Some(piece) => self.local.handover.borrow_mut().arrive_piece(generation, stage, piece),
-            None => {
-                self.local.handover.borrow_mut().arrive_end(generation, stage);
-                if let Some(live) = self.generations.get(&generation) {
-                    live.generation.state_arrived(stage);
+    /// Says what is to be said to whoever leads.
+    fn speak(&mut self) {
+        let Some(part) = &mut self.part else { return };
+        for word in part.words.drain(..) {
+            // Without a controller nobody listens; a new one asks.
+            self.controllers.values().for_each(|talk| talk.say(&word));
+        }
+    }
+
+    /// Carries out what was ordered.
+    fn obey(&mut self) {
+        let mut orders = Vec::new();
+        self.controllers.retain(|member, talk| {
+            loop {
+                match talk.hear() {
+                    Ok(Some(order)) => orders.push((member.clone(), order)),
+                    Ok(None) => return true,
+                    Err(error) => {
+                        tracing::error!(%error, "a controller that cannot be understood is not listened to");
+                        return false;
+                    }
                 }
             }
-        }
-    }
-
-    /// After a step: books what sinks have passed, delivers state, and notices what is drained.
-    fn settle(&mut self) {
-        let now_us = self.shared.clock.now_us();
-        let installed = self.worker.installed_dataflows();
-        for live in self.generations.values_mut() {
-            book_sinks(live, &self.shared, now_us);
-        }
-        self.deliver();
-        let mut drained = Vec::new();
-        for (id, live) in &mut self.generations {
-            let begun = live.generation.from().is_some();
-            let gone = live.dataflow.is_none_or(|index| !installed.contains(&index));
-            if begun && gone && !live.drained {
-                live.drained = true;
-                drained.push(*id);
-            }
-        }
-        for generation in drained {
-            self.shared.network.close(generation);
-            self.say(Word::Drained { generation });
-        }
-        // A drained generation stays until its successor has everything that it offered.
-        let newest =
-            self.generations.iter().filter(|(_, l)| l.generation.from().is_some()).map(|(id, _)| *id).max();
-        self.generations.retain(|id, live| !live.drained || Some(*id) >= newest);
-    }
-
-    /// Brings what an ended generation offers to the stages that succeed it.
-    fn deliver(&mut self) {
-        for live in self.generations.values() {
-            let next = &live.generation;
-            let (Some(previous), Some(_)) = (next.previous, next.from()) else { continue };
-            let offers = self.local.handover.borrow_mut().take_offers(previous);
-            for (stage, state) in offers {
-                let home = &next.plan.assignment(&self.graph.stage(stage).name).node;
-                if *home == self.shared.node {
-                    self.local.handover.borrow_mut().arrive_here(next.id, stage, state.into_any());
-                    next.state_arrived(stage);
-                } else {
-                    self.send_state(home, next.id, stage, &*state);
-                }
+        });
+        for (member, order) in orders {
+            if order.term < self.term {
+                self.answer(&member, &Word::Deposed { term: self.term });
+            } else {
+                // Asking alone leads nobody.
+                self.term = if matches!(order.order, ToNode::Enquire) { self.term } else { order.term };
+                self.carry_out(&member, order.order);
             }
         }
     }
 
-    fn send_state(&self, home: &str, generation: GenerationId, stage: StageId, state: &dyn State) {
-        let Some(peer) = self.peers.get(home) else { return };
-        match state.chunks() {
-            Ok(chunks) => {
-                chunks
-                    .into_iter()
-                    .for_each(|c| peer.send(ToNode::State { generation, stage, piece: Some(c) }));
-            }
-            Err(error) => {
-                tracing::error!(%error, stage = self.graph.stage(stage).name, "state lost in a move")
-            }
-        }
-        peer.send(ToNode::State { generation, stage, piece: None });
-    }
-}
-
-/// Opens what the stages of this node need.
-fn open(
-    graph: &Graph,
-    plan: &Plan,
-    shared: &Arc<Shared>,
-    continues: bool,
-) -> Result<HashMap<StageId, Opened>> {
-    let mut opened = HashMap::new();
-    for id in graph.ids() {
-        let stage = graph.stage(id);
-        let assignment = plan.assignment(&stage.name);
-        if assignment.node == shared.node {
-            let at = Preparation { shared, stage: id, name: &stage.name, assignment, continues };
-            let result = (stage.prepare)(&at).map_err(|e| e.at(format!("stage \"{}\"", stage.name)))?;
-            opened.extend(result.map(|o| (id, o)));
+    fn answer(&self, member: &Member, word: &Word) {
+        if let Some(talk) = self.controllers.get(member) {
+            talk.say(word);
         }
     }
-    Ok(opened)
-}
 
-fn book_sinks(live: &mut Live, shared: &Shared, now_us: u64) {
-    if live.generation.from().is_none() {
-        return;
+    fn carry_out(&mut self, member: &Member, order: ToNode) {
+        match order {
+            ToNode::Enquire => {
+                return self.answer(member, &Word::Standing(Box::new(self.standing())));
+            }
+            ToNode::Load(load) => {
+                let loaded = self.load(&load);
+                return self.answer(member, &Word::Loaded(loaded));
+            }
+            ToNode::Clock { sent_us, now_us } => return self.set_clock(sent_us, now_us),
+            ToNode::Unload => return self.unload(),
+            _ => {}
+        }
+        let (Some(part), worker) = (&mut self.part, &mut self.worker) else { return };
+        match order {
+            ToNode::Prepare(prepare) => part.prepare(prepare),
+            ToNode::Propose { round, cut } => part.propose(round, cut),
+            ToNode::Decide(decide) => part.decide(decide),
+            ToNode::Abort { generation } => part.abort(worker, generation),
+            ToNode::Close { generation } => part.close(generation),
+            ToNode::Stop { cut } => part.stop(cut),
+            ToNode::Passed(passed) => part.passed(passed),
+            ToNode::Degraded(frames) => part.degraded(&frames),
+            ToNode::Lost { node } => part.lost(&node),
+            ToNode::Books { request } => {
+                let books = part.shared().ledger.books(part.shared().digest.value());
+                self.answer(member, &Word::Books { request, books: Box::new(books) });
+            }
+            ToNode::Enquire | ToNode::Load(_) | ToNode::Clock { .. } | ToNode::Unload => {}
+        }
     }
-    for passed in live.generation.sinks.borrow_mut().iter_mut() {
-        let frontier = passed.probe.with_frontier(|f| f.as_option().copied());
-        // `told` starts at `None`; a frontier that is through is told once, as the maximum.
-        let now = frontier.unwrap_or(Epoch::MAX);
-        if passed.told.is_none_or(|told| told < now) {
-            passed.told = Some(now);
-            shared.ledger.sink_passed(live.generation.id, passed.sink, frontier, now_us);
+
+    fn standing(&self) -> Standing {
+        let (began_us, generations, passed, is_stopping) =
+            self.part.as_ref().map(Part::standing).unwrap_or_default();
+        Standing { term: self.term, load: self.load.clone(), began_us, generations, passed, is_stopping }
+    }
+
+    fn load(&mut self, load: &Load) -> Result<()> {
+        if self.load.as_ref() == Some(load) && self.part.is_some() {
+            return Ok(());
+        }
+        self.unload();
+        let graph = (self.settings.blueprint)(&load.description)?;
+        if graph.hash() != load.hash {
+            let message = format!(
+                "topology \"{}\" is not the controller's: their hashes are {:016x} and {:016x}",
+                graph.name(),
+                graph.hash(),
+                load.hash
+            );
+            return Err(
+                Error::new(ErrorKind::Incompatible, message).way_out("run the same program everywhere")
+            );
+        }
+        let pools = Pools::imitating(self.settings.imitate.clone());
+        self.part =
+            Some(Part::new(graph, &self.links, &self.settings.clock, pools, self.on_prepared.clone()));
+        self.load = Some(load.clone());
+        Ok(())
+    }
+
+    fn unload(&mut self) {
+        self.load = None;
+        if let Some(part) = self.part.take() {
+            part.unload(&mut self.worker);
+        }
+    }
+
+    /// Asks for the run clock now and then.
+    fn ask_clock(&mut self) -> Option<u64> {
+        if !self.settings.follows_clock || self.controllers.is_empty() {
+            return None;
+        }
+        let now_us = self.settings.clock.now_us();
+        if now_us >= self.ask_clock_at_us {
+            self.ask_clock_at_us = now_us + CLOCK_US;
+            self.controllers.values().for_each(|talk| talk.say(&Word::AskClock { sent_us: now_us }));
+        }
+        Some(self.ask_clock_at_us)
+    }
+
+    /// The run clock read `theirs_us` somewhere between `sent_us` and now; half-way, where the round trip was short.
+    fn set_clock(&mut self, sent_us: u64, theirs_us: u64) {
+        let now_us = self.settings.clock.now_us();
+        let Some(round_trip_us) = now_us.checked_sub(sent_us) else { return };
+        self.shortest_us = self.shortest_us.min(round_trip_us.max(1));
+        if round_trip_us > ROUND_TRIP_FACTOR * self.shortest_us {
+            // The next one may be better; the shortest of old times is not held against it for ever.
+            self.shortest_us += self.shortest_us / 8 + 1;
+            return;
+        }
+        let mine_us = sent_us + round_trip_us / 2;
+        self.settings.clock.follow(theirs_us as i64 - mine_us as i64);
+        if self.settings.clock.now_us() < self.ask_clock_at_us.saturating_sub(CLOCK_US) {
+            self.ask_clock_at_us = self.settings.clock.now_us() + CLOCK_US;
         }
     }
 }

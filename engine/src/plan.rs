@@ -1,6 +1,6 @@
 //! A plan is data: which node runs every stage, with which variant, batch and slots.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +103,12 @@ impl Plan {
     pub fn with(mut self, stage: impl Into<String>, assignment: Assignment) -> Self {
         self.stages.insert(stage.into(), assignment);
         self
+    }
+
+    /// The nodes that it names.
+    #[must_use]
+    pub fn nodes(&self) -> BTreeSet<&str> {
+        std::iter::once(&self.default).chain(self.stages.values()).map(|a| a.node.as_str()).collect()
     }
 
     /// How a stage runs.

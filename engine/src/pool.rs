@@ -402,9 +402,8 @@ pub(crate) struct Pools {
 
 impl Pools {
     /// The pools of a node that is as slow as it is told to be.
-    #[allow(dead_code, reason = "the run of a described infrastructure calls it")]
-    pub(crate) fn imitating(imitate: Imitate) -> Self {
-        Self { imitate: Some(imitate), ..Self::default() }
+    pub(crate) fn imitating(imitate: Option<Imitate>) -> Self {
+        Self { imitate, ..Self::default() }
     }
 
     /// What the pool of a stage imitates here.
@@ -443,7 +442,6 @@ impl Pools {
     /// Under a simulated clock: gives every slot its turn, and says when the next one is wanted. That is
     /// now if a batch went back, so that the stages get their turn in between; `None` until something is
     /// submitted. On threads there is nothing to do.
-    #[allow(dead_code, reason = "the node that is stepped by hand calls it")]
     pub(crate) fn turn(&self, now_us: u64) -> Option<u64> {
         let mut pools = lock(&self.by_hand);
         pools.retain(|pool| pool.strong_count() > 0);

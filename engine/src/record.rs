@@ -57,7 +57,8 @@ impl Place {
 /// A `Vec<Envelope<T>>` whose `T` is known at both ends.
 trait Records {
     fn boxed(&self) -> Box<dyn Records>;
-    fn encode(&self) -> Result<Vec<u8>>;
+    fn encode(&self, out: &mut Vec<u8>) -> Result<()>;
+    fn places(&self) -> Vec<Place>;
     fn take_tokens(&mut self) -> Vec<Token>;
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
@@ -67,10 +68,17 @@ impl<T: Data> Records for Vec<Envelope<T>> {
         Box::new(self.clone())
     }
 
-    fn encode(&self) -> Result<Vec<u8>> {
+    fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
         let wire: Vec<(Place, &T)> = self.iter().map(|e| (e.at, &e.record)).collect();
-        postcard::to_stdvec(&wire)
-            .map_err(|e| Error::new(ErrorKind::Failed, "a record cannot be encoded for a link").because(e))
+        // It goes behind what is there, without a buffer of its own.
+        let all = postcard::to_extend(&wire, std::mem::take(out));
+        *out = all
+            .map_err(|e| Error::new(ErrorKind::Failed, "a record cannot be encoded for a link").because(e))?;
+        Ok(())
+    }
+
+    fn places(&self) -> Vec<Place> {
+        self.iter().map(|e| e.at).collect()
     }
 
     fn take_tokens(&mut self) -> Vec<Token> {
@@ -106,9 +114,14 @@ impl Batch {
             .expect("only the typed builder makes edges, so both ends agree on the type")
     }
 
-    /// The records' bytes on a link (postcard); their epoch travels in the link's frame.
-    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
-        self.0.encode()
+    /// Writes the records' bytes on a link (postcard) behind what is there; their epoch travels in the link's frame.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
+        self.0.encode(out)
+    }
+
+    /// The places of its records.
+    pub(crate) fn places(&self) -> Vec<Place> {
+        self.0.places()
     }
 
     /// Takes the tokens out, to be held until the next node has acknowledged the records.
@@ -143,7 +156,8 @@ mod tests {
                 token: Token::default(),
             })
             .collect();
-        let bytes = Batch::of(records.clone()).encode().unwrap();
+        let mut bytes = Vec::new();
+        Batch::of(records.clone()).encode(&mut bytes).unwrap();
         let back = Batch::decode::<(u32, String)>(7, &bytes, &Token::default).unwrap().get::<(u32, String)>();
         let plain = |v: &[Envelope<(u32, String)>]| -> Vec<_> {
             v.iter().map(|e| (e.epoch, e.at, e.record.clone())).collect()

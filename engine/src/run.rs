@@ -1,57 +1,54 @@
-//! A run: nodes as threads of this process, a controller, and the report at the end.
+//! A run: a controller, the nodes it leads, and the report at the end.
+//!
+//! The nodes are threads of this process, or members of a network that somebody else has started: it is the same
+//! controller, and the same protocol.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, select, unbounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use serde::Serialize;
 
 use crate::clock::Clock;
+use crate::controller::{Controller, Ending, Request, Setting, check_name};
 pub use crate::cutover::Cut;
-use crate::cutover::{Action, CutOver, Event, Wish};
-use crate::digest::Digest;
-use crate::entry::Entries;
+use crate::cutover::Wish;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{Accounts, Latency, Ledger, SourceAccount};
-use crate::local::Shared;
-use crate::message::{FromNode, Mailbox, ToNode};
-use crate::near::Network;
-use crate::node::Node;
+use crate::ledger::{Accounts, Books, Latency, SourceAccount};
+use crate::link::Links;
+use crate::message::Load;
+use crate::net::memory::Hub;
+use crate::net::{Listening, Member, Network};
+use crate::node::{CONTROLLER, Node, NodeSettings, Sleeper};
 use crate::plan::Plan;
-use crate::pool::Pools;
-use crate::stage::Kind;
+use crate::runner::Imitate;
 use crate::topology::Graph;
 
-/// How long a plan may take to be prepared: models are loaded and warmed in it.
-const PREPARE_MAX: Duration = Duration::from_secs(120);
-/// How long a decided change may take to drain.
-const DRAIN_MAX: Duration = Duration::from_secs(600);
+/// How long a controller sleeps at most.
+const PARK_MAX: Duration = Duration::from_secs(1);
+/// How long the books may take.
+const BOOKS_MAX: Duration = Duration::from_secs(15);
 
 /// A topology, running.
 pub struct Run {
     graph: Arc<Graph>,
     nodes: BTreeSet<String>,
-    /// The plan it began with: sources stay where that put them.
-    first: Plan,
+    /// The plan it began with, if that is known: sources stay where that put them.
+    first: Option<Plan>,
     clock: Clock,
-    ledger: Arc<Ledger>,
-    digest: Arc<Digest>,
     started_us: u64,
     requests: Sender<Request>,
-    finished: Receiver<()>,
+    sleeper: Sleeper,
+    ended: Receiver<Ending>,
+    ending: Mutex<Option<Ending>>,
+    controller: Mutex<Option<JoinHandle<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    mailboxes: Vec<Mailbox>,
+    quits: Arc<AtomicBool>,
     wishes: AtomicU64,
-}
-
-/// What the outside asks of the controller.
-enum Request {
-    Apply(Wish, Sender<Result<Cut>>),
-    GiveUp(u64),
-    Stop,
+    _watching: Box<dyn Listening>,
 }
 
 /// What a run did.
@@ -75,46 +72,138 @@ pub struct Report {
     pub output_digest: String,
 }
 
+/// The nodes of a run that are threads of this process.
+struct Threads {
+    quits: Arc<AtomicBool>,
+    handles: Vec<JoinHandle<()>>,
+}
+
 impl Run {
-    /// Starts a topology under a plan on nodes of these names, each a thread of this process. Returns
-    /// once every camera is open and every model is warm.
+    /// Starts a run with its nodes as threads of this process, and its first plan.
     ///
     /// # Errors
     /// What is wrong with the plan, or what could not be opened on which node; nothing runs then.
     pub fn start(graph: Arc<Graph>, plan: Plan, nodes: &[&str], clock: Clock) -> Result<Self> {
+        Self::start_imitating(graph, plan, nodes, clock, &|_| None)
+    }
+
+    /// The same, with nodes that are as slow as `imitate` says of each.
+    ///
+    /// # Errors
+    /// As [`Run::start`].
+    pub fn start_imitating(
+        graph: Arc<Graph>,
+        plan: Plan,
+        nodes: &[&str],
+        clock: Clock,
+        imitate: &dyn Fn(&str) -> Option<Imitate>,
+    ) -> Result<Self> {
         let nodes: BTreeSet<String> = nodes.iter().map(|n| (*n).to_owned()).collect();
         plan.check(&graph, &nodes)?;
-        let (ledger, digest) = (Ledger::new(graph.edge_names()), Arc::new(Digest::default()));
-        let (up, heard) = unbounded();
-        let (threads, mailboxes) = start_nodes(&graph, &nodes, &clock, &ledger, &digest, &up)?;
-        let (requests, asked) = unbounded();
-        let (finish, finished) = bounded(1);
-        let controller = Controller {
-            state: CutOver::new(nodes.clone(), 1),
-            graph: graph.clone(),
+        let hub = Hub::default();
+        let mut threads = Threads { quits: Arc::default(), handles: Vec::new() };
+        for name in &nodes {
+            let (network, same) = (hub.join(member(name)), graph.clone());
+            let (clock, imitate, quits) = (clock.clone(), imitate(name), threads.quits.clone());
+            threads.handles.push(spawn(name, move || {
+                let blueprint = Arc::new(move |_: &str| Ok(same.clone()));
+                let settings = NodeSettings { blueprint, clock, follows_clock: false, imitate };
+                match Node::new(network, settings) {
+                    Ok(node) => node.run(&|| quits.load(Ordering::Relaxed)),
+                    Err(error) => tracing::error!(%error, "a node could not begin"),
+                }
+            })?);
+        }
+        Self::lead(hub.join(member(CONTROLLER)), graph, String::new(), nodes, Some(plan), clock, threads)
+    }
+
+    /// Starts a run on nodes that are members of a network: they make the topology of its description.
+    ///
+    /// # Errors
+    /// What is wrong with the plan, who is not there, or what could not be opened on which node.
+    pub fn deploy(
+        network: Arc<dyn Network>,
+        graph: Arc<Graph>,
+        description: &str,
+        plan: Plan,
+        nodes: &[&str],
+        clock: Clock,
+    ) -> Result<Self> {
+        let nodes: BTreeSet<String> = nodes.iter().map(|n| (*n).to_owned()).collect();
+        plan.check(&graph, &nodes)?;
+        let threads = Threads { quits: Arc::default(), handles: Vec::new() };
+        Self::lead(network, graph, description.to_owned(), nodes, Some(plan), clock, threads)
+    }
+
+    /// Leads what runs on these nodes from now on, after its controller was lost, or instead of it.
+    ///
+    /// # Errors
+    /// Who is not there, or that nothing runs.
+    pub fn take_over(
+        network: Arc<dyn Network>,
+        graph: Arc<Graph>,
+        nodes: &[&str],
+        clock: Clock,
+    ) -> Result<Self> {
+        let nodes: BTreeSet<String> = nodes.iter().map(|n| (*n).to_owned()).collect();
+        let threads = Threads { quits: Arc::default(), handles: Vec::new() };
+        Self::lead(network, graph, String::new(), nodes, None, clock, threads)
+    }
+
+    fn lead(
+        network: Arc<dyn Network>,
+        graph: Arc<Graph>,
+        description: String,
+        nodes: BTreeSet<String>,
+        first: Option<Plan>,
+        clock: Clock,
+        threads: Threads,
+    ) -> Result<Self> {
+        nodes.iter().try_for_each(|name| check_name(name))?;
+        let sleeper = Sleeper::default();
+        let ((came, presence), waking) = (unbounded(), sleeper.clone());
+        let watching = network.watch(Arc::new(move |presence| {
+            // A controller that is gone needs no news.
+            _ = came.send(presence);
+            waking.wake();
+        }))?;
+        let ((requests, asked), (end, ended), (answer, answered)) = (unbounded(), bounded(1), bounded(1));
+        let load = Load { description, hash: graph.hash() };
+        let wish = first.clone().map(|plan| (Wish { id: 0, plan: Arc::new(plan) }, answer));
+        let setting = Setting {
+            links: Links::new(network, clock.clone(), sleeper.waking()),
             clock: clock.clone(),
-            ledger: ledger.clone(),
-            mailboxes: mailboxes.clone(),
-            answers: HashMap::new(),
+            graph: graph.clone(),
+            load,
+            nodes: nodes.clone(),
+            first: wish,
+            presence,
+            requests: asked,
         };
-        let thread = spawn("controller", move || controller.run(&heard, &asked, &finish))?;
-        let mut threads = threads;
-        threads.push(thread);
+        let here = sleeper.clone();
+        let controller = spawn("controller", move || {
+            here.is_here();
+            run_controller(Controller::new(setting), &end);
+        })?;
         let run = Self {
             graph,
             nodes,
-            first: plan.clone(),
             started_us: clock.now_us(),
             clock,
-            ledger,
-            digest,
             requests,
-            finished,
-            threads: Mutex::new(threads),
-            mailboxes,
-            wishes: AtomicU64::new(0),
+            sleeper,
+            ended,
+            ending: Mutex::default(),
+            controller: Mutex::new(Some(controller)),
+            threads: Mutex::new(threads.handles),
+            quits: threads.quits,
+            wishes: AtomicU64::new(1),
+            _watching: watching,
+            first,
         };
-        run.apply(plan)?;
+        if run.first.is_some() {
+            answered.recv().unwrap_or_else(|_| Err(has_ended()))?;
+        }
         Ok(run)
     }
 
@@ -125,21 +214,13 @@ impl Run {
     /// What is wrong with the plan, or what could not be opened: then the old plan goes on untouched.
     pub fn apply(&self, plan: Plan) -> Result<Cut> {
         plan.check(&self.graph, &self.nodes)?;
-        plan.check_sources(&self.graph, &self.first)?;
+        if let Some(first) = &self.first {
+            plan.check_sources(&self.graph, first)?;
+        }
         let id = self.wishes.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = bounded(1);
         self.ask(Request::Apply(Wish { id, plan: Arc::new(plan) }, answer));
-        match answered.recv_timeout(PREPARE_MAX) {
-            Err(RecvTimeoutError::Timeout) => self.ask(Request::GiveUp(id)),
-            answer => return answer.unwrap_or_else(|_| Err(has_ended())),
-        }
-        match answered.recv_timeout(DRAIN_MAX) {
-            Err(RecvTimeoutError::Timeout) => Err(Error::new(
-                ErrorKind::Timeout,
-                format!("a change of plan did not end within {DRAIN_MAX:?}"),
-            )),
-            answer => answer.unwrap_or_else(|_| Err(has_ended())),
-        }
+        answered.recv().unwrap_or_else(|_| Err(has_ended()))
     }
 
     /// Ends the run: what has entered is finished and flushed, what has not is counted as `stopped`.
@@ -147,10 +228,31 @@ impl Run {
         self.ask(Request::Stop);
     }
 
+    /// Leaves the nodes to whoever leads them next.
+    pub fn leave(self) {
+        self.ask(Request::Leave);
+        while !self.wait(PARK_MAX) {}
+    }
+
     /// The ledger as it stands.
     #[must_use]
     pub fn accounts(&self) -> Accounts {
-        self.ledger.accounts()
+        self.books().accounts()
+    }
+
+    fn books(&self) -> Books {
+        let (send, books) = bounded(1);
+        self.ask(Request::Books(send));
+        let asked = books.recv_timeout(BOOKS_MAX).ok();
+        let ended = || {
+            _ = self.wait(Duration::ZERO);
+            self.ending().as_ref().map(|ending| ending.books.clone())
+        };
+        asked.or_else(ended).unwrap_or_default()
+    }
+
+    fn ending(&self) -> std::sync::MutexGuard<'_, Option<Ending>> {
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Seconds since the run began.
@@ -162,8 +264,14 @@ impl Run {
     /// Waits for the end of every source, or of the stop, for so long; returns whether it has come.
     #[must_use]
     pub fn wait(&self, at_most: Duration) -> bool {
-        let ended = self.finished.recv_timeout(at_most);
-        !matches!(ended, Err(RecvTimeoutError::Timeout))
+        match self.ended.recv_timeout(at_most) {
+            Ok(ending) => {
+                *self.ending() = Some(ending);
+                true
+            }
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => true,
+        }
     }
 
     /// Waits for the end, closes everything and reports.
@@ -172,31 +280,39 @@ impl Run {
         while !self.wait(Duration::from_secs(3600)) {}
         let seconds = self.seconds();
         self.close();
-        let ledger = self.ledger.accounts();
+        let Ending { books, fault } = self
+            .ending()
+            .take()
+            .unwrap_or_else(|| Ending { books: Books::default(), fault: Some(has_ended()) });
+        let mut ledger = books.accounts();
+        ledger.faults.extend(fault.map(|fault| fault.to_string()));
         let total = ledger.total();
         Report {
             topology: self.graph.name().to_owned(),
             frames: total.admitted,
             seconds,
             fps: total.completed as f64 / seconds.max(1e-9),
-            latency_ms: self.ledger.latency(),
+            latency_ms: books.latency(),
             ledger,
             ledger_total: total,
-            output_digest: format!("{:016x}", self.digest.value()),
+            output_digest: format!("{:016x}", books.digest),
         }
     }
 
     fn ask(&self, request: Request) {
         // After the end nobody answers, and the waiting side sees its answer's channel closed.
         _ = self.requests.send(request);
+        self.sleeper.wake();
     }
 
     fn close(&self) {
-        self.mailboxes.iter().for_each(|mailbox| mailbox.send(ToNode::Quit));
+        let controller = self.controller.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.quits.store(true, Ordering::Relaxed);
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
+        for thread in controller.into_iter().chain(threads) {
+            thread.thread().unpark();
             if thread.join().is_err() {
-                tracing::error!("a node's thread panicked");
+                tracing::error!("a thread of the run panicked");
             }
         }
     }
@@ -213,113 +329,32 @@ fn has_ended() -> Error {
     Error::new(ErrorKind::Unavailable, "the plan was not applied: the run has ended")
 }
 
+/// A member of which there is one life in this process.
+fn member(name: &str) -> Member {
+    Member { name: name.to_owned(), life: 1 }
+}
+
+fn run_controller(mut controller: Controller, end: &Sender<Ending>) {
+    loop {
+        match controller.turn() {
+            Ok(next_us) => {
+                let wait = next_us.map_or(PARK_MAX, |at_us| {
+                    Duration::from_micros(at_us.saturating_sub(controller.now_us()))
+                });
+                std::thread::park_timeout(wait.min(PARK_MAX));
+            }
+            Err(ending) => {
+                // Whoever waits sees the channel closed, now and later.
+                _ = end.try_send(ending);
+                return;
+            }
+        }
+    }
+}
+
 fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(f)
         .map_err(|e| Error::new(ErrorKind::Unavailable, format!("no thread for {name}")).because(e))
-}
-
-fn start_nodes(
-    graph: &Arc<Graph>,
-    nodes: &BTreeSet<String>,
-    clock: &Clock,
-    ledger: &Arc<Ledger>,
-    digest: &Arc<Digest>,
-    up: &Sender<FromNode>,
-) -> Result<(Vec<JoinHandle<()>>, Vec<Mailbox>)> {
-    let network = Arc::new(Network::default());
-    let boxes: Vec<_> = nodes.iter().map(|node| (node, unbounded())).collect();
-    let peers: HashMap<String, Mailbox> =
-        boxes.iter().map(|(node, (send, _))| ((*node).clone(), Mailbox::new(send.clone()))).collect();
-    let mut threads = Vec::new();
-    for (node, (_, commands)) in &boxes {
-        let shared = Arc::new(Shared {
-            node: (*node).clone(),
-            clock: clock.clone(),
-            ledger: ledger.clone(),
-            pools: Pools::default(),
-            entries: Entries::default(),
-            network: network.clone(),
-            digest: digest.clone(),
-        });
-        let (graph, commands, peers, up) = (graph.clone(), commands.clone(), peers.clone(), up.clone());
-        threads.push(spawn(node, move || Node::new(graph, shared, commands, peers, up).run())?);
-    }
-    Ok((threads, peers.into_values().collect()))
-}
-
-/// The loop around the controller's decision.
-struct Controller {
-    state: CutOver,
-    graph: Arc<Graph>,
-    clock: Clock,
-    ledger: Arc<Ledger>,
-    mailboxes: Vec<Mailbox>,
-    answers: HashMap<u64, Sender<Result<Cut>>>,
-}
-
-impl Controller {
-    fn run(mut self, heard: &Receiver<FromNode>, asked: &Receiver<Request>, finish: &Sender<()>) {
-        loop {
-            let event = select! {
-                recv(heard) -> word => word.ok().map(Event::Heard),
-                recv(asked) -> request => request.ok().map(|request| self.event(request)),
-            };
-            let Some(event) = event else { return };
-            for action in self.state.step(event, self.clock.now_ms()) {
-                if self.act(action) {
-                    // Whoever waits sees the channel closed, now and later.
-                    _ = finish.try_send(());
-                    return;
-                }
-            }
-        }
-    }
-
-    fn event(&mut self, request: Request) -> Event {
-        match request {
-            Request::Apply(wish, answer) => {
-                self.answers.insert(wish.id, answer);
-                Event::Apply(wish)
-            }
-            Request::GiveUp(id) => Event::GiveUp(id),
-            Request::Stop => Event::Stop,
-        }
-    }
-
-    /// Does what was decided; true once the run is over.
-    fn act(&mut self, action: Action) -> bool {
-        match action {
-            Action::TellAll(command) => self.tell_all(&command),
-            Action::OpenSinks { generation, cut } => {
-                for id in self.graph.ids().filter(|id| self.graph.stage(*id).kind == Kind::Sink) {
-                    self.ledger.open_sink(generation, id, cut);
-                }
-            }
-            Action::Fulfilled { wish, outcome } => {
-                if let Some(answer) = self.answers.remove(&wish) {
-                    _ = answer.send(outcome);
-                }
-            }
-            Action::Finished => return true,
-        }
-        false
-    }
-
-    fn tell_all(&self, command: &ToNode) {
-        for mailbox in &self.mailboxes {
-            let copy = match command {
-                ToNode::Prepare { generation, previous, plan } => {
-                    ToNode::Prepare { generation: *generation, previous: *previous, plan: plan.clone() }
-                }
-                ToNode::Propose { round, cut } => ToNode::Propose { round: *round, cut: *cut },
-                ToNode::Decide { generation, cut } => ToNode::Decide { generation: *generation, cut: *cut },
-                ToNode::Abort { generation } => ToNode::Abort { generation: *generation },
-                ToNode::Stop { cut } => ToNode::Stop { cut: *cut },
-                ToNode::Opened { .. } | ToNode::State { .. } | ToNode::Quit => continue,
-            };
-            mailbox.send(copy);
-        }
-    }
 }

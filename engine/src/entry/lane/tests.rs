@@ -11,7 +11,8 @@ fn lane(spec: LaneSpec) -> (Arc<Lane<u64>>, Clock) {
     // A run does not begin with its clock.
     clock.advance(Duration::from_secs(7));
     let ledger = Ledger::new(std::iter::empty());
-    let number = ledger.open_lane(spec.name.clone(), spec.live);
+    let number = 0;
+    ledger.open_lane(number, spec.name.clone(), spec.live);
     let lane = Arc::new(Lane::new(number, spec, Arc::new(Doors::new(clock.clone())), ledger));
     assert_eq!(lane.low().epoch, Some(0), "nothing is closed before the start");
     lane.doors.started_ms.get_or_init(|| clock.now_ms());

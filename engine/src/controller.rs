@@ -1,0 +1,543 @@
+//! The controller: gathers nodes, leads changes of plan, and collects the books.
+//!
+//! It holds no truth of its own: what runs is asked of the nodes, so that another one can take over at any time,
+//! in a higher term. What it decides is decided by [`CutOver`]; this is the loop around it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender};
+
+use crate::clock::Clock;
+use crate::cutover::{Action, Cut, CutOver, Event, Wish};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::Books;
+use crate::link::Links;
+use crate::message::{FromNode, Load, Order, Passed, Standing, ToNode, Word};
+use crate::net::{Member, Presence};
+use crate::node::{CONTROLLER, ORDERS, TALK, WORDS};
+use crate::part::sources_of;
+use crate::plan::Plan;
+use crate::talk::Talk;
+use crate::topology::Graph;
+
+/// How long nodes may take to show up and to make the topology.
+pub(crate) const GATHER_MAX: Duration = Duration::from_secs(30);
+/// How long a plan may take to be prepared: models are loaded and warmed in it.
+const PREPARE_MAX: Duration = Duration::from_secs(120);
+/// How long a decided change may take to drain.
+const DRAIN_MAX: Duration = Duration::from_secs(600);
+/// How long nodes may take to tell what their books say.
+const BOOKS_MAX: Duration = Duration::from_secs(10);
+/// How long the last orders may take to arrive.
+const FAREWELL_MAX: Duration = Duration::from_secs(2);
+
+/// What the outside asks of the controller.
+pub(crate) enum Request {
+    Apply(Wish, Sender<Result<Cut>>),
+    Books(Sender<Books>),
+    Stop,
+    /// Leave the nodes as they are, for a successor.
+    Leave,
+}
+
+/// How a run ended.
+pub(crate) struct Ending {
+    pub(crate) books: Books,
+    /// Why it could not go on, if it could not.
+    pub(crate) fault: Option<Error>,
+}
+
+/// What a controller is made of.
+pub(crate) struct Setting {
+    pub(crate) links: Links,
+    pub(crate) clock: Clock,
+    pub(crate) graph: Arc<Graph>,
+    pub(crate) load: Load,
+    pub(crate) nodes: BTreeSet<String>,
+    /// What runs first; `None` to take over what runs.
+    pub(crate) first: Option<(Wish, Sender<Result<Cut>>)>,
+    pub(crate) presence: Receiver<Presence>,
+    pub(crate) requests: Receiver<Request>,
+}
+
+pub(crate) struct Controller {
+    setting: Setting,
+    phase: Phase,
+    state: CutOver,
+    term: u32,
+    began_us: Option<u64>,
+    peers: BTreeMap<String, Peer>,
+    /// Nodes with sources: who is told what sinks have passed.
+    sources: BTreeSet<String>,
+    plans: BTreeMap<crate::id::GenerationId, Arc<Plan>>,
+    answers: HashMap<u64, Answer>,
+    collections: BTreeMap<u64, Collection>,
+    next_request: u64,
+    fault: Option<Error>,
+}
+
+enum Phase {
+    /// Nodes show up and say how they stand.
+    Gathering {
+        until_us: u64,
+    },
+    /// Nodes make the topology.
+    Loading {
+        until_us: u64,
+        missing: BTreeSet<String>,
+    },
+    Running,
+    /// The run is over; the books are collected.
+    Closing,
+    /// The last orders are on their way.
+    Leaving {
+        until_us: u64,
+        books: Option<Books>,
+    },
+    Over,
+}
+
+struct Peer {
+    talk: Talk<Order, Word>,
+    standing: Option<Standing>,
+}
+
+/// Somebody waits for a change of plan.
+struct Answer {
+    to: Sender<Result<Cut>>,
+    give_up_us: Option<u64>,
+    fail_us: u64,
+}
+
+/// Books that are being collected.
+struct Collection {
+    missing: BTreeSet<String>,
+    books: Books,
+    until_us: u64,
+    /// For whom; at the end of the run for the run itself.
+    to: Option<Sender<Books>>,
+}
+
+fn us(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl Controller {
+    pub(crate) fn new(setting: Setting) -> Self {
+        let until_us = setting.clock.now_us() + us(GATHER_MAX);
+        Self {
+            phase: Phase::Gathering { until_us },
+            state: CutOver::new(setting.nodes.clone(), 1),
+            term: 1,
+            began_us: None,
+            peers: BTreeMap::new(),
+            sources: BTreeSet::new(),
+            plans: BTreeMap::new(),
+            answers: HashMap::new(),
+            collections: BTreeMap::new(),
+            next_request: 0,
+            fault: None,
+            setting,
+        }
+    }
+
+    pub(crate) fn now_us(&self) -> u64 {
+        self.setting.clock.now_us()
+    }
+
+    /// Does what is due; returns when more will be, or how it ended.
+    pub(crate) fn turn(&mut self) -> std::result::Result<Option<u64>, Ending> {
+        let links_us = self.setting.links.turn();
+        while let Ok(presence) = self.setting.presence.try_recv() {
+            self.presence(presence);
+        }
+        self.hear();
+        while let Ok(request) = self.setting.requests.try_recv() {
+            self.request(request);
+        }
+        self.go_on();
+        let due_us = self.overdue();
+        if let Phase::Leaving { books, until_us } = &mut self.phase {
+            let is_heard = self.peers.values().all(|peer| peer.talk.is_idle());
+            if is_heard || self.setting.clock.now_us() >= *until_us {
+                let books = books.take().unwrap_or_default();
+                self.phase = Phase::Over;
+                return Err(Ending { books, fault: self.fault.take() });
+            }
+        }
+        let again_us = self.setting.links.turn();
+        Ok([links_us, due_us, again_us].into_iter().flatten().min())
+    }
+
+    fn presence(&mut self, presence: Presence) {
+        let Presence { member, is_here } = presence;
+        if !self.setting.nodes.contains(&member.name) {
+            return;
+        }
+        let known = self.peers.get(&member.name).map(|peer| peer.talk.with().clone());
+        match (known, is_here) {
+            (Some(known), true) if known != member => {
+                self.fail(
+                    Error::new(ErrorKind::Invalid, format!("two nodes are called \"{member}\""))
+                        .way_out("stop one of them; a node that was lost cannot come back into a run"),
+                );
+            }
+            (Some(known), false) if known == member => self.lost(&member),
+            (None, true) => self.meet(&member),
+            _ => {}
+        }
+    }
+
+    fn meet(&mut self, member: &Member) {
+        match Talk::open(&self.setting.links, member, TALK, ORDERS, WORDS) {
+            Ok(talk) => {
+                self.peers.insert(member.name.clone(), Peer { talk, standing: None });
+                self.tell(&member.name, ToNode::Enquire);
+            }
+            Err(error) => self.fail(error.at(format!("node \"{member}\""))),
+        }
+    }
+
+    /// A node is gone. What it did not run is not missed; else the run cannot go on.
+    fn lost(&mut self, member: &Member) {
+        self.peers.remove(&member.name);
+        for collection in self.collections.values_mut() {
+            collection.missing.remove(&member.name);
+        }
+        if matches!(self.phase, Phase::Closing | Phase::Leaving { .. } | Phase::Over) {
+            return;
+        }
+        let is_used = self.plans.values().any(|plan| plan.nodes().contains(&*member.name));
+        if is_used || !matches!(self.phase, Phase::Running) {
+            let lost = Error::new(ErrorKind::Unavailable, format!("node \"{member}\" was lost"));
+            self.tell_all(&ToNode::Lost { node: member.name.clone() });
+            return self.fail(lost.way_out("start it again, and the run"));
+        }
+        self.decide(Event::Lost(member.name.clone()));
+    }
+
+    fn hear(&mut self) {
+        let mut heard = Vec::new();
+        let mut fault = None;
+        for (name, peer) in &mut self.peers {
+            loop {
+                match peer.talk.hear() {
+                    Ok(Some(word)) => heard.push((name.clone(), word)),
+                    Ok(None) => break,
+                    Err(error) => {
+                        fault = Some(error);
+                        break;
+                    }
+                }
+            }
+        }
+        if let Some(fault) = fault {
+            self.fail(fault);
+        }
+        for (node, word) in heard {
+            self.heard(node, word);
+        }
+    }
+
+    fn heard(&mut self, node: String, word: Word) {
+        match word {
+            Word::Standing(standing) => {
+                if let Some(peer) = self.peers.get_mut(&node) {
+                    peer.standing = Some(*standing);
+                }
+            }
+            Word::Loaded(Ok(())) => {
+                if let Phase::Loading { missing, .. } = &mut self.phase {
+                    missing.remove(&node);
+                }
+            }
+            Word::Loaded(Err(error)) => self.fail(error.at(format!("node \"{node}\""))),
+            Word::Passed(passed) => self.relay(&node, &ToNode::Passed(passed)),
+            Word::Degraded(frames) => self.relay(&node, &ToNode::Degraded(frames)),
+            Word::Books { request, books } => {
+                if let Some(collection) = self.collections.get_mut(&request)
+                    && collection.missing.remove(&node)
+                {
+                    collection.books.add(*books);
+                }
+            }
+            Word::AskClock { sent_us } => {
+                self.tell(&node, ToNode::Clock { sent_us, now_us: self.now_us() });
+            }
+            Word::Deposed { term } => {
+                let message = format!(
+                    "another controller leads the run, in term {term}; this one led in {}",
+                    self.term
+                );
+                self.fault.get_or_insert(Error::new(ErrorKind::Unavailable, message));
+                self.leave(None);
+            }
+            word => self.decide(Event::Heard(FromNode { node, word })),
+        }
+    }
+
+    fn relay(&self, from: &str, order: &ToNode) {
+        for node in self.sources.iter().filter(|node| *node != from) {
+            self.tell(node, order.clone());
+        }
+    }
+
+    fn request(&mut self, request: Request) {
+        match request {
+            Request::Apply(wish, to) => self.wish(wish, to),
+            Request::Books(to) => self.collect(Some(to)),
+            Request::Stop if matches!(self.phase, Phase::Running) => self.decide(Event::Stop),
+            Request::Stop => self.fail(Error::new(ErrorKind::Unavailable, "stopped before the run began")),
+            Request::Leave => self.leave(None),
+        }
+    }
+
+    fn wish(&mut self, wish: Wish, to: Sender<Result<Cut>>) {
+        let now_us = self.now_us();
+        let fail_us = now_us + us(PREPARE_MAX + DRAIN_MAX);
+        self.answers.insert(wish.id, Answer { to, give_up_us: Some(now_us + us(PREPARE_MAX)), fail_us });
+        self.decide(Event::Apply(wish));
+    }
+
+    /// Goes on to the next phase, once everybody is there.
+    fn go_on(&mut self) {
+        match &self.phase {
+            Phase::Gathering { .. } => {
+                let standing =
+                    |name: &String| self.peers.get(name).is_some_and(|peer| peer.standing.is_some());
+                if self.setting.nodes.iter().all(standing) {
+                    self.gathered();
+                }
+            }
+            Phase::Loading { missing, .. } if missing.is_empty() => {
+                self.phase = Phase::Running;
+                if let Some((wish, to)) = self.setting.first.take() {
+                    self.wish(wish, to);
+                }
+            }
+            Phase::Running | Phase::Closing => self.deliver_books(),
+            _ => {}
+        }
+    }
+
+    fn gathered(&mut self) {
+        let standings: BTreeMap<String, Standing> = self
+            .peers
+            .iter_mut()
+            .filter_map(|(name, peer)| Some((name.clone(), peer.standing.take()?)))
+            .collect();
+        self.term = standings.values().map(|standing| standing.term).max().unwrap_or(0) + 1;
+        let busy = standings.iter().find(|(_, standing)| !standing.generations.is_empty());
+        match (busy, &self.setting.first) {
+            (None, Some((wish, _))) => {
+                self.sources = sources_of(&self.setting.graph, &wish.plan).map(str::to_owned).collect();
+                self.state = CutOver::new(self.setting.nodes.clone(), self.term);
+                self.tell_all(&ToNode::Load(self.setting.load.clone()));
+                let until_us = self.now_us() + us(GATHER_MAX);
+                self.phase = Phase::Loading { until_us, missing: self.setting.nodes.clone() };
+            }
+            (Some((node, _)), Some(_)) => {
+                let message = format!("node \"{node}\" runs something already");
+                let error = Error::new(ErrorKind::Invalid, message);
+                self.fail(error.way_out("stop that run first, or take it over with `control`"));
+            }
+            (None, None) => {
+                let message = "there is nothing to take over: no node runs anything";
+                self.fail(Error::new(ErrorKind::NotFound, message).way_out("deploy a topology"));
+            }
+            (Some(_), None) => self.take_over(&standings),
+        }
+    }
+
+    /// Goes on with what the nodes say that runs.
+    fn take_over(&mut self, standings: &BTreeMap<String, Standing>) {
+        self.began_us = standings.values().find_map(|standing| standing.began_us);
+        for generation in standings.values().flat_map(|standing| &standing.generations) {
+            self.plans.insert(generation.id, generation.plan.clone());
+            self.sources.extend(sources_of(&self.setting.graph, &generation.plan).map(str::to_owned));
+        }
+        self.phase = Phase::Running;
+        let (state, actions) = CutOver::resume(standings, self.term);
+        self.state = state;
+        self.act_all(actions);
+        // What sinks have said to a controller that is gone.
+        for (node, standing) in standings {
+            standing.passed.iter().for_each(|passed: &Passed| self.relay(node, &ToNode::Passed(*passed)));
+        }
+    }
+
+    fn decide(&mut self, event: Event) {
+        if matches!(self.phase, Phase::Running) {
+            let actions = self.state.step(event, self.setting.clock.now_ms());
+            self.act_all(actions);
+        }
+    }
+
+    fn act_all(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Prepare { generation, previous, plan } => self.prepare(generation, previous, plan),
+                Action::Decide { generation, cut } => {
+                    let now_us = self.now_us();
+                    let began_us = *self.began_us.get_or_insert(now_us);
+                    self.tell_all(&ToNode::Decide(crate::message::Decide { generation, cut, began_us }));
+                    // From now on it only remains to wait for what was before.
+                    self.answers.values_mut().for_each(|answer| answer.give_up_us = None);
+                }
+                Action::TellAll(order) => {
+                    if let ToNode::Close { generation } | ToNode::Abort { generation } = &order {
+                        self.plans.remove(generation);
+                    }
+                    self.tell_all(&order);
+                }
+                Action::Fulfilled { wish, outcome } => {
+                    if let Some(answer) = self.answers.remove(&wish) {
+                        _ = answer.to.send(outcome);
+                    }
+                }
+                Action::Finished => {
+                    self.phase = Phase::Closing;
+                    self.collect(None);
+                }
+            }
+        }
+    }
+
+    fn prepare(
+        &mut self,
+        generation: crate::id::GenerationId,
+        previous: Option<crate::id::GenerationId>,
+        plan: Arc<Plan>,
+    ) {
+        let before = previous.and_then(|id| Some((id, self.plans.get(&id)?.clone())));
+        self.plans.insert(generation, plan.clone());
+        let members =
+            self.peers.iter().map(|(name, peer)| (name.clone(), peer.talk.with().clone())).collect();
+        let prepare = crate::message::Prepare { generation, previous: before, plan, members };
+        self.tell_all(&ToNode::Prepare(prepare));
+    }
+
+    fn tell(&self, node: &str, order: ToNode) {
+        if let Some(peer) = self.peers.get(node) {
+            peer.talk.say(&Order { term: self.term, order });
+        }
+    }
+
+    fn tell_all(&self, order: &ToNode) {
+        self.peers.keys().for_each(|node| self.tell(node, order.clone()));
+    }
+
+    /// Asks every node for its books.
+    fn collect(&mut self, to: Option<Sender<Books>>) {
+        self.next_request += 1;
+        let request = self.next_request;
+        let until_us = self.now_us() + us(BOOKS_MAX);
+        let missing = self.peers.keys().cloned().collect();
+        self.tell_all(&ToNode::Books { request });
+        self.collections.insert(request, Collection { missing, books: Books::default(), until_us, to });
+    }
+
+    fn deliver_books(&mut self) {
+        let now_us = self.now_us();
+        let is_due = |c: &Collection| c.missing.is_empty() || now_us >= c.until_us;
+        let due: Vec<u64> = self.collections.iter().filter(|(_, c)| is_due(c)).map(|(r, _)| *r).collect();
+        for request in due {
+            let Some(collection) = self.collections.remove(&request) else { continue };
+            match collection.to {
+                Some(to) => _ = to.send(collection.books),
+                None => {
+                    self.tell_all(&ToNode::Unload);
+                    self.leave(Some(collection.books));
+                }
+            }
+        }
+    }
+
+    /// What takes too long is given up; returns when the next thing will have.
+    fn overdue(&mut self) -> Option<u64> {
+        let now_us = self.now_us();
+        if let Phase::Gathering { until_us } | Phase::Loading { until_us, .. } = self.phase
+            && now_us >= until_us
+        {
+            let missing = self.missing();
+            let message = format!("no answer within {GATHER_MAX:?} from: {missing}");
+            let error = Error::new(ErrorKind::Timeout, message);
+            self.fail(
+                error.way_out("start them, and see that they reach this controller's --listen address"),
+            );
+        }
+        let late = |at: Option<u64>| at.is_some_and(|at_us| now_us >= at_us);
+        let give_up: Vec<u64> =
+            self.answers.iter().filter(|(_, a)| late(a.give_up_us)).map(|(id, _)| *id).collect();
+        for id in give_up {
+            if let Some(answer) = self.answers.get_mut(&id) {
+                answer.give_up_us = None;
+            }
+            self.decide(Event::GiveUp(id));
+        }
+        self.answers.retain(|_, answer| {
+            let is_late = now_us >= answer.fail_us;
+            if is_late {
+                let message = format!("a change of plan did not end within {DRAIN_MAX:?}");
+                _ = answer.to.send(Err(Error::new(ErrorKind::Timeout, message)));
+            }
+            !is_late
+        });
+        let of_answers = self.answers.values().flat_map(|a| a.give_up_us.into_iter().chain([a.fail_us]));
+        let of_books = self.collections.values().map(|collection| collection.until_us);
+        let of_phase = match &self.phase {
+            Phase::Gathering { until_us }
+            | Phase::Loading { until_us, .. }
+            | Phase::Leaving { until_us, .. } => Some(*until_us),
+            _ => None,
+        };
+        of_answers.chain(of_books).chain(of_phase).min()
+    }
+
+    fn missing(&self) -> String {
+        let missing: Vec<_> = match &self.phase {
+            Phase::Loading { missing, .. } => missing.iter().cloned().collect(),
+            _ => self.setting.nodes.iter().filter(|name| !self.peers.contains_key(*name)).cloned().collect(),
+        };
+        missing.join(", ")
+    }
+
+    /// The run cannot go on: what the books say is collected from whoever is left.
+    fn fail(&mut self, error: Error) {
+        if matches!(self.phase, Phase::Closing | Phase::Leaving { .. } | Phase::Over) {
+            return;
+        }
+        for (_, answer) in self.answers.drain() {
+            _ = answer.to.send(Err(error.again()));
+        }
+        if let Some((_, to)) = self.setting.first.take() {
+            _ = to.send(Err(error.again()));
+        }
+        let has_begun = self.began_us.is_some();
+        self.fault.get_or_insert(error);
+        if has_begun {
+            self.phase = Phase::Closing;
+            self.collect(None);
+        } else {
+            self.leave(None);
+        }
+    }
+
+    fn leave(&mut self, books: Option<Books>) {
+        let until_us = self.now_us() + us(FAREWELL_MAX);
+        self.phase = Phase::Leaving { until_us, books };
+    }
+}
+
+/// Refuses a node's name that means somebody else.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.is_empty() || name == CONTROLLER || name.starts_with("client-") || !name.chars().all(plain) {
+        let message = format!("a node cannot be called \"{name}\"");
+        return Err(Error::new(ErrorKind::Invalid, message)
+            .way_out("use letters, digits, '-', '_' and '.', and neither \"controller\" nor \"client-…\""));
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! State on its way from a node of one generation to a node of the next: a link for each pair of nodes between
+//! which some stage moves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::handover::State;
+use crate::id::StageId;
+use crate::link::{Draft, Links, Receiver, Sender};
+use crate::message::Prepare;
+use crate::net::Member;
+use crate::stage::Kind;
+use crate::topology::Graph;
+
+const PIECE: u8 = 0;
+const LAST: u8 = 1;
+
+/// The state links of one generation on one node.
+#[derive(Default)]
+pub(crate) struct Movers {
+    to: BTreeMap<String, Sender>,
+    from: Vec<Receiver>,
+}
+
+impl Movers {
+    /// Opens the links that the change to a plan needs here.
+    pub(crate) fn open(graph: &Graph, prepare: &Prepare, me: &str, links: &Links) -> Result<Self> {
+        let mut movers = Self::default();
+        let channel = format!("{}/state", prepare.generation);
+        let member = |name: &str| -> Result<&Member> {
+            let lost = || Error::new(ErrorKind::Unavailable, format!("node \"{name}\" is not there"));
+            prepare.members.get(name).ok_or_else(lost)
+        };
+        for (from, to) in moves(graph, prepare) {
+            if from == me {
+                movers.to.insert(to.to_owned(), links.sender(member(to)?, &channel)?);
+            } else if to == me {
+                movers.from.push(links.receiver(member(from)?, &channel)?);
+            }
+        }
+        Ok(movers)
+    }
+
+    /// Sends a stage's state to its new home.
+    pub(crate) fn send(&self, home: &str, stage: StageId, state: &dyn State) -> Result<()> {
+        let none = || Error::new(ErrorKind::Failed, format!("no link for state to node \"{home}\""));
+        let sender = self.to.get(home).ok_or_else(none)?;
+        let chunks = state.chunks();
+        for chunk in chunks.iter().flatten() {
+            sender.send(frame(stage, PIECE, chunk))?;
+        }
+        // Also where there was nothing to send: a successor must not wait in vain.
+        sender.send(frame(stage, LAST, &[]))?;
+        sender.flush();
+        chunks.map(|_| ())
+    }
+
+    /// What has come from other nodes: pieces of a stage's state; `None` after the last.
+    pub(crate) fn arrived(&self) -> Vec<(StageId, Option<Vec<u8>>)> {
+        let mut arrived = Vec::new();
+        for receiver in &self.from {
+            while let Some((seq, payload)) = receiver.receive() {
+                receiver.settle(seq);
+                let stage = payload.get(..4).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
+                match (stage, payload.get(4)) {
+                    (Some(stage), Some(&PIECE)) => {
+                        arrived.push((StageId(stage), Some(payload[5..].to_vec())))
+                    }
+                    (Some(stage), Some(&LAST)) => arrived.push((StageId(stage), None)),
+                    _ => tracing::error!("a frame of state makes no sense"),
+                }
+            }
+        }
+        arrived
+    }
+}
+
+fn frame(stage: StageId, tag: u8, bytes: &[u8]) -> Draft {
+    let mut draft = Draft::with_capacity(5 + bytes.len());
+    draft.payload().extend_from_slice(&stage.0.to_le_bytes());
+    draft.payload().push(tag);
+    draft.payload().extend_from_slice(bytes);
+    draft
+}
+
+/// From where to where stages move that hand something over.
+fn moves<'a>(graph: &'a Graph, prepare: &'a Prepare) -> BTreeSet<(&'a str, &'a str)> {
+    let Some((_, before)) = &prepare.previous else { return BTreeSet::new() };
+    let hands_over = |kind| matches!(kind, Kind::Keyed | Kind::Relational | Kind::Sink);
+    let stages = graph.stages().filter(|stage| hands_over(stage.kind)).map(|stage| &stage.name);
+    let pair = |name| (&*before.assignment(name).node, &*prepare.plan.assignment(name).node);
+    stages.map(|name| pair(name)).filter(|(from, to)| from != to).collect()
+}

@@ -1,0 +1,401 @@
+//! A node's part of a run: its generations, on the node's timely worker.
+//!
+//! It does what it is ordered to and gathers what is to be said; it never waits for a model, a file or
+//! another node.
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use timely::worker::Worker;
+
+use crate::clock::Clock;
+use crate::compile::{Ends, compile, crossings};
+use crate::digest::Digest;
+use crate::entry::{Entries, Gate};
+use crate::error::{Error, ErrorKind, Result};
+use crate::failure::{Failure, Reason};
+use crate::generation::Generation;
+use crate::id::{Epoch, GenerationId, StageId};
+use crate::ledger::Ledger;
+use crate::link::Links;
+use crate::local::{Local, Shared};
+use crate::message::{Decide, GenerationStanding, Passed, Prepare, Word};
+use crate::moving::Movers;
+use crate::plan::Plan;
+use crate::pool::Pools;
+use crate::stage::{Kind, Opened, Preparation};
+use crate::topology::Graph;
+
+/// What `prepare` has opened, or why it could not: from a helper thread.
+pub(crate) struct Prepared {
+    pub(crate) generation: GenerationId,
+    pub(crate) opened: Result<HashMap<StageId, Opened>>,
+}
+
+/// Where a [`Prepared`] goes; it wakes the node.
+pub(crate) type OnPrepared = Arc<dyn Fn(Prepared) + Send + Sync>;
+
+/// One node's part of a run.
+pub(crate) struct Part {
+    graph: Arc<Graph>,
+    shared: Arc<Shared>,
+    local: Rc<Local>,
+    links: Links,
+    on_prepared: OnPrepared,
+    preparing: BTreeMap<GenerationId, Prepare>,
+    generations: BTreeMap<GenerationId, Live>,
+    began_us: Option<u64>,
+    passed: BTreeMap<(GenerationId, StageId), Passed>,
+    is_stopping: bool,
+    /// What is to be said.
+    pub(crate) words: Vec<Word>,
+}
+
+/// A generation on this node.
+struct Live {
+    generation: Rc<Generation>,
+    dataflow: Option<usize>,
+    drained: bool,
+    movers: Movers,
+}
+
+impl Part {
+    pub(crate) fn new(
+        graph: Arc<Graph>,
+        links: &Links,
+        clock: &Clock,
+        pools: Pools,
+        on_prepared: OnPrepared,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            node: links.me().name.clone(),
+            clock: clock.clone(),
+            ledger: Ledger::new(graph.edge_names()),
+            pools,
+            entries: Entries::default(),
+            digest: Arc::new(Digest::default()),
+        });
+        let local = Local::new(shared.clone());
+        let (preparing, generations, passed) = Default::default();
+        Self {
+            graph,
+            shared,
+            local,
+            links: links.clone(),
+            on_prepared,
+            preparing,
+            generations,
+            began_us: None,
+            passed,
+            is_stopping: false,
+            words: Vec::new(),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Wakes what is due; returns when more will be, by the clock in microseconds.
+    pub(crate) fn wake_due(&self) -> Option<u64> {
+        let now_us = self.shared.clock.now_us();
+        let by_hand = self.shared.pools.turn(now_us).into_iter().chain(self.shared.entries.turn());
+        let by_hand = by_hand.min();
+        self.local.timers.fire(now_us);
+        let next_us = self.local.timers.next_in(now_us).map(|wait| now_us + wait.as_micros() as u64);
+        by_hand.into_iter().chain(next_us).min()
+    }
+
+    /// Opens what a plan needs on a helper thread: loading a model must not hold the data up.
+    pub(crate) fn prepare(&mut self, prepare: Prepare) {
+        let generation = prepare.generation;
+        if self.preparing.contains_key(&generation) || self.generations.contains_key(&generation) {
+            return;
+        }
+        let (graph, shared, on_prepared) =
+            (self.graph.clone(), self.shared.clone(), self.on_prepared.clone());
+        let (plan, continues) = (prepare.plan.clone(), prepare.previous.is_some());
+        self.preparing.insert(generation, prepare);
+        let opening = move || {
+            let opened = open(&graph, &plan, &shared, continues);
+            on_prepared(Prepared { generation, opened });
+        };
+        if self.shared.clock.is_simulated() {
+            return opening();
+        }
+        if let Err(e) = std::thread::Builder::new().name("prepare".into()).spawn(opening) {
+            let error = Error::new(ErrorKind::Unavailable, "no thread to prepare a plan").because(e);
+            self.words.push(Word::Refused { generation, error });
+        }
+    }
+
+    /// What was to be prepared is open: builds this node's part of the plan.
+    pub(crate) fn prepared(&mut self, worker: &mut Worker, prepared: Prepared) {
+        let Prepared { generation, opened } = prepared;
+        // Aborted meanwhile: what was opened is dropped.
+        let Some(prepare) = self.preparing.remove(&generation) else { return };
+        let built = opened.and_then(|opened| self.build(worker, &prepare, opened));
+        self.words.push(match built {
+            Ok(()) => Word::Ready { generation, reached: self.reached() },
+            Err(error) => {
+                self.links.close(&prefix(generation));
+                Word::Refused { generation, error }
+            }
+        });
+    }
+
+    fn build(
+        &mut self,
+        worker: &mut Worker,
+        prepare: &Prepare,
+        opened: HashMap<StageId, Opened>,
+    ) -> Result<()> {
+        let (me, plan) = (&self.shared.node, &prepare.plan);
+        let mut ends = Ends::default();
+        for key in crossings(&self.graph, plan) {
+            let member = |name: &str| {
+                let lost = || Error::new(ErrorKind::Unavailable, format!("node \"{name}\" is not there"));
+                prepare.members.get(name).ok_or_else(lost)
+            };
+            let channel = key.channel(prepare.generation);
+            if key.from == *me {
+                let sender = self.links.sender(member(&key.to)?, &channel)?;
+                ends.senders.insert(key, sender);
+            } else if key.to == *me {
+                let receiver = self.links.receiver(member(&key.from)?, &channel)?;
+                ends.receivers.insert(key, receiver);
+            }
+        }
+        let movers = Movers::open(&self.graph, prepare, me, &self.links)?;
+        let previous = prepare.previous.as_ref().map(|(id, _)| *id);
+        let generation =
+            Generation::new(prepare.generation, plan.clone(), previous, self.local.clone(), opened);
+        let dataflow = compile(worker, &self.graph, plan, me, &generation, ends);
+        self.generations.insert(prepare.generation, Live { generation, dataflow, drained: false, movers });
+        Ok(())
+    }
+
+    fn gates(&self) -> Vec<Arc<dyn Gate>> {
+        self.shared.entries.gates()
+    }
+
+    fn reached(&self) -> Epoch {
+        self.gates().iter().map(|gate| gate.reached()).max().unwrap_or(0)
+    }
+
+    pub(crate) fn propose(&mut self, round: u32, cut: Epoch) {
+        let late = self.gates().iter().filter_map(|gate| gate.promise(cut).err()).max();
+        self.words.push(late.map_or(Word::Accepted { round }, |reached| Word::Late { round, reached }));
+    }
+
+    pub(crate) fn decide(&mut self, decide: Decide) {
+        let Decide { generation, cut, began_us } = decide;
+        let Some(next) = self.generations.get(&generation).map(|live| live.generation.clone()) else {
+            return;
+        };
+        if next.from().is_some() {
+            // A new controller makes sure.
+            return;
+        }
+        if let Some(old) = next.previous.and_then(|id| self.generations.get(&id)) {
+            old.generation.set_until(cut);
+        }
+        for id in self.graph.ids().filter(|id| self.graph.stage(*id).kind == Kind::Sink) {
+            self.shared.ledger.open_sink(generation, id, cut);
+        }
+        next.set_from(cut);
+        self.began_us = Some(began_us);
+        for gate in self.gates() {
+            gate.start(began_us / 1_000);
+            gate.release();
+        }
+    }
+
+    pub(crate) fn abort(&mut self, worker: &mut Worker, generation: GenerationId) {
+        let is_decided = |live: &Live| live.generation.from().is_some();
+        if self.generations.get(&generation).is_some_and(is_decided) {
+            return;
+        }
+        self.preparing.remove(&generation);
+        if let Some(dataflow) = self.generations.remove(&generation).and_then(|live| live.dataflow) {
+            worker.drop_dataflow(dataflow);
+        }
+        self.local.handover.borrow_mut().forget(generation);
+        self.links.close(&prefix(generation));
+        for gate in self.gates() {
+            gate.forget(generation);
+            gate.release();
+        }
+    }
+
+    /// Nothing is left of a generation on any node.
+    pub(crate) fn close(&mut self, generation: GenerationId) {
+        self.links.close(&prefix(generation));
+        self.passed.retain(|(id, _), _| *id != generation);
+    }
+
+    pub(crate) fn stop(&mut self, cut: Epoch) {
+        self.is_stopping = true;
+        self.gates().iter().for_each(|gate| gate.stop(cut));
+    }
+
+    /// A sink elsewhere has come so far.
+    pub(crate) fn passed(&self, passed: Passed) {
+        let Passed { generation, sink, frontier, at_us } = passed;
+        self.shared.ledger.sink_passed(generation, sink, frontier, at_us);
+    }
+
+    pub(crate) fn degraded(&self, frames: &[(u32, u64)]) {
+        for (lane, number) in frames {
+            self.shared.ledger.degrade(*lane, *number);
+        }
+    }
+
+    /// Another node is lost, and what is open can never be completed.
+    pub(crate) fn lost(&mut self, node: &str) {
+        self.gates().iter().for_each(|gate| gate.stop(0));
+        let failure = Failure::new(Reason::NODE_LOST, format!("node \"{node}\" was lost"));
+        self.shared.ledger.give_up(&failure);
+        self.is_stopping = true;
+    }
+
+    /// After a step: books what sinks have passed, delivers state, and notices what is drained.
+    pub(crate) fn settle(&mut self, worker: &Worker) {
+        self.book_sinks();
+        let degraded = self.shared.ledger.take_degraded_elsewhere();
+        if !degraded.is_empty() {
+            self.words.push(Word::Degraded(degraded));
+        }
+        self.deliver();
+        let installed = worker.installed_dataflows();
+        for (id, live) in &mut self.generations {
+            let begun = live.generation.from().is_some();
+            let gone = live.dataflow.is_none_or(|index| !installed.contains(&index));
+            if begun && gone && !live.drained {
+                live.drained = true;
+                self.words.push(Word::Drained { generation: *id });
+            }
+        }
+        // A drained generation stays until its successor has everything that it offered.
+        let begun = |live: &Live| live.generation.from().is_some();
+        let newest = self.generations.iter().filter(|(_, live)| begun(live)).map(|(id, _)| *id).max();
+        self.generations.retain(|id, live| !live.drained || Some(*id) >= newest);
+    }
+
+    fn book_sinks(&mut self) {
+        let at_us = self.shared.clock.now_us();
+        for (id, live) in self.generations.iter().filter(|(_, live)| live.generation.from().is_some()) {
+            let has_sources_elsewhere =
+                sources_of(&self.graph, &live.generation.plan).any(|n| n != self.shared.node);
+            for sink in live.generation.sinks.borrow_mut().iter_mut() {
+                let frontier = sink.probe.with_frontier(|f| f.as_option().copied());
+                // `told` starts at `None`; a frontier that is through is told once, as the maximum.
+                let now = frontier.unwrap_or(Epoch::MAX);
+                if sink.told.is_some_and(|told| told >= now) {
+                    continue;
+                }
+                sink.told = Some(now);
+                self.shared.ledger.sink_passed(*id, sink.sink, frontier, at_us);
+                if has_sources_elsewhere {
+                    let passed = Passed { generation: *id, sink: sink.sink, frontier, at_us };
+                    self.passed.insert((*id, sink.sink), passed);
+                    self.words.push(Word::Passed(passed));
+                }
+            }
+        }
+    }
+
+    /// Brings what an ended generation offers to the stages that succeed it.
+    fn deliver(&mut self) {
+        for live in self.generations.values_mut() {
+            let next = live.generation.clone();
+            for (stage, piece) in live.movers.arrived() {
+                let mut handover = self.local.handover.borrow_mut();
+                match piece {
+                    Some(piece) => handover.arrive_piece(next.id, stage, piece),
+                    None => {
+                        handover.arrive_end(next.id, stage);
+                        next.state_arrived(stage);
+                    }
+                }
+            }
+            let (Some(previous), Some(_)) = (next.previous, next.from()) else { continue };
+            let offers = self.local.handover.borrow_mut().take_offers(previous);
+            for (stage, state) in offers {
+                let home = &next.plan.assignment(&self.graph.stage(stage).name).node;
+                if *home == self.shared.node {
+                    self.local.handover.borrow_mut().arrive_here(next.id, stage, state.into_any());
+                    next.state_arrived(stage);
+                } else if let Err(error) = live.movers.send(home, stage, &*state) {
+                    tracing::error!(%error, stage = self.graph.stage(stage).name, "state lost in a move");
+                }
+            }
+        }
+    }
+
+    /// What a new controller needs to know.
+    pub(crate) fn standing(&self) -> (Option<u64>, Vec<GenerationStanding>, Vec<Passed>, bool) {
+        let preparing = self.preparing.values().map(|prepare| GenerationStanding {
+            id: prepare.generation,
+            plan: prepare.plan.clone(),
+            previous: prepare.previous.as_ref().map(|(id, _)| *id),
+            from: None,
+            is_ready: false,
+            is_drained: false,
+        });
+        let built = self.generations.iter().map(|(id, live)| GenerationStanding {
+            id: *id,
+            plan: live.generation.plan.clone(),
+            previous: live.generation.previous,
+            from: live.generation.from(),
+            is_ready: true,
+            is_drained: live.drained,
+        });
+        let mut generations: Vec<_> = built.chain(preparing).collect();
+        generations.sort_by_key(|generation| generation.id);
+        (self.began_us, generations, self.passed.values().copied().collect(), self.is_stopping)
+    }
+
+    /// Lets go of everything.
+    pub(crate) fn unload(self, worker: &mut Worker) {
+        self.gates().iter().for_each(|gate| gate.stop(0));
+        for (id, live) in self.generations {
+            if let Some(dataflow) = live.dataflow {
+                worker.drop_dataflow(dataflow);
+            }
+            self.links.close(&prefix(id));
+        }
+    }
+}
+
+/// What the channels of a generation's links begin with.
+fn prefix(generation: GenerationId) -> String {
+    format!("{generation}/")
+}
+
+/// The nodes that a plan's sources are on.
+pub(crate) fn sources_of<'a>(graph: &'a Graph, plan: &'a Plan) -> impl Iterator<Item = &'a str> {
+    let sources = graph.stages().filter(|stage| stage.kind == Kind::Source);
+    sources.map(|stage| plan.assignment(&stage.name).node.as_str())
+}
+
+/// Opens what the stages of this node need.
+fn open(
+    graph: &Graph,
+    plan: &Plan,
+    shared: &Arc<Shared>,
+    continues: bool,
+) -> Result<HashMap<StageId, Opened>> {
+    let mut opened = HashMap::new();
+    for id in graph.ids() {
+        let stage = graph.stage(id);
+        let assignment = plan.assignment(&stage.name);
+        if assignment.node == shared.node {
+            let at = Preparation { shared, stage: id, name: &stage.name, assignment, continues };
+            let result = (stage.prepare)(&at).map_err(|e| e.at(format!("stage \"{}\"", stage.name)))?;
+            opened.extend(result.map(|o| (id, o)));
+        }
+    }
+    Ok(opened)
+}
