@@ -30,6 +30,8 @@ const PREPARE_MAX: Duration = Duration::from_secs(120);
 const DRAIN_MAX: Duration = Duration::from_secs(600);
 /// How long nodes may take to tell what their books say.
 const BOOKS_MAX: Duration = Duration::from_secs(10);
+/// How long a node may be out of reach before it counts as lost: a cut link is not a dead node.
+const LOST_AFTER: Duration = Duration::from_secs(20);
 /// How long the last orders may take to arrive.
 const FAREWELL_MAX: Duration = Duration::from_secs(2);
 
@@ -102,6 +104,8 @@ enum Phase {
 struct Peer {
     talk: Talk<Order, Word>,
     standing: Option<Standing>,
+    /// Since when it is not seen.
+    gone_us: Option<u64>,
 }
 
 /// Somebody waits for a change of plan.
@@ -177,23 +181,35 @@ impl Controller {
             return;
         }
         let known = self.peers.get(&member.name).map(|peer| peer.talk.with().clone());
-        match (known, is_here) {
-            (Some(known), true) if known != member => {
+        match (&known, is_here) {
+            (Some(_), true) if self.has_gone(&member.name) && known.as_ref() != Some(&member) => {
+                self.lost(&member)
+            }
+            (Some(known), true) if *known != member => {
                 self.fail(
                     Error::new(ErrorKind::Invalid, format!("two nodes are called \"{member}\""))
                         .way_out("stop one of them; a node that was lost cannot come back into a run"),
                 );
             }
-            (Some(known), false) if known == member => self.lost(&member),
+            (Some(_), is_here) if known.as_ref() == Some(&member) => {
+                let now_us = self.now_us();
+                if let Some(peer) = self.peers.get_mut(&member.name) {
+                    peer.gone_us = (!is_here).then_some(now_us);
+                }
+            }
             (None, true) => self.meet(&member),
             _ => {}
         }
     }
 
+    fn has_gone(&self, node: &str) -> bool {
+        self.peers.get(node).is_some_and(|peer| peer.gone_us.is_some())
+    }
+
     fn meet(&mut self, member: &Member) {
         match Talk::open(&self.setting.links, member, TALK, ORDERS, WORDS) {
             Ok(talk) => {
-                self.peers.insert(member.name.clone(), Peer { talk, standing: None });
+                self.peers.insert(member.name.clone(), Peer { talk, standing: None, gone_us: None });
                 self.tell(&member.name, ToNode::Enquire);
             }
             Err(error) => self.fail(error.at(format!("node \"{member}\""))),
@@ -468,6 +484,12 @@ impl Controller {
                 error.way_out("start them, and see that they reach this controller's --listen address"),
             );
         }
+        let gone = |peer: &Peer| peer.gone_us.map(|at_us| at_us + us(LOST_AFTER));
+        let dead = self.peers.values().find(|peer| gone(peer).is_some_and(|at_us| now_us >= at_us));
+        if let Some(member) = dead.map(|peer| peer.talk.with().clone()) {
+            self.lost(&member);
+        }
+        let of_gone: Vec<u64> = self.peers.values().filter_map(gone).collect();
         let late = |at: Option<u64>| at.is_some_and(|at_us| now_us >= at_us);
         let give_up: Vec<u64> =
             self.answers.iter().filter(|(_, a)| late(a.give_up_us)).map(|(id, _)| *id).collect();
@@ -493,7 +515,7 @@ impl Controller {
             | Phase::Leaving { until_us, .. } => Some(*until_us),
             _ => None,
         };
-        of_answers.chain(of_books).chain(of_phase).min()
+        of_answers.chain(of_books).chain(of_phase).chain(of_gone).min()
     }
 
     fn missing(&self) -> String {

@@ -5,6 +5,7 @@
 //! needs no more than this. Nothing here blocks, and nothing is called back under a lock of the caller's.
 
 pub mod memory;
+pub mod zenoh;
 
 use std::fmt;
 use std::sync::Arc;

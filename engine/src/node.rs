@@ -34,6 +34,8 @@ pub(crate) const WORDS: &str = "words";
 
 /// How long a node parks at most; commands, feeds and runners wake it earlier.
 const PARK_MAX: Duration = Duration::from_secs(1);
+/// Controllers that a node talks to, of which one leads.
+const CONTROLLERS_MAX: usize = 4;
 /// How often a node that follows the controller's clock asks for it.
 const CLOCK_US: u64 = 1_000_000;
 /// Answers with a longer round trip than this multiple of the shortest say little of the clock.
@@ -198,12 +200,12 @@ impl Node {
 
     fn presence(&mut self, presence: Presence) {
         let Presence { member, is_here } = presence;
-        if member.name != CONTROLLER {
+        // One that is out of reach may come back; it is kept until there are too many.
+        if member.name != CONTROLLER || !is_here || self.controllers.contains_key(&member) {
             return;
         }
-        if !is_here {
-            self.controllers.remove(&member);
-            return;
+        if self.controllers.len() >= CONTROLLERS_MAX {
+            self.controllers.pop_first();
         }
         match Talk::open(&self.links, &member, TALK, WORDS, ORDERS) {
             Ok(talk) => _ = self.controllers.insert(member, talk),
