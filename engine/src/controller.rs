@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender};
 
+use crate::client::{ASK, ASKS, Ask, CLIENT, REPLIES, Reply, Status};
 use crate::clock::Clock;
 use crate::cutover::{Action, Cut, CutOver, Event, Wish};
 use crate::error::{Error, ErrorKind, Result};
@@ -34,6 +35,11 @@ const BOOKS_MAX: Duration = Duration::from_secs(10);
 const LOST_AFTER: Duration = Duration::from_secs(20);
 /// How long the last orders may take to arrive.
 const FAREWELL_MAX: Duration = Duration::from_secs(2);
+
+/// Clients that are heard at once.
+const CLIENTS_MAX: usize = 16;
+/// The wishes of clients are numbered from here.
+const CLIENTS_WISHES: u64 = 1 << 32;
 
 /// What the outside asks of the controller.
 pub(crate) enum Request {
@@ -71,6 +77,7 @@ pub(crate) struct Controller {
     term: u32,
     began_us: Option<u64>,
     peers: BTreeMap<String, Peer>,
+    clients: BTreeMap<Member, Talk<Reply, Ask>>,
     /// Nodes with sources: who is told what sinks have passed.
     sources: BTreeSet<String>,
     plans: BTreeMap<crate::id::GenerationId, Arc<Plan>>,
@@ -110,9 +117,23 @@ struct Peer {
 
 /// Somebody waits for a change of plan.
 struct Answer {
-    to: Sender<Result<Cut>>,
+    to: Waiter,
     give_up_us: Option<u64>,
     fail_us: u64,
+}
+
+/// Who waits for a change of plan.
+enum Waiter {
+    Here(Sender<Result<Cut>>),
+    Client(Member),
+}
+
+/// For whom books are collected.
+enum Reader {
+    /// The end of the run.
+    Run,
+    Here(Sender<Books>),
+    Client(Member),
 }
 
 /// Books that are being collected.
@@ -120,8 +141,7 @@ struct Collection {
     missing: BTreeSet<String>,
     books: Books,
     until_us: u64,
-    /// For whom; at the end of the run for the run itself.
-    to: Option<Sender<Books>>,
+    to: Reader,
 }
 
 fn us(duration: Duration) -> u64 {
@@ -137,6 +157,7 @@ impl Controller {
             term: 1,
             began_us: None,
             peers: BTreeMap::new(),
+            clients: BTreeMap::new(),
             sources: BTreeSet::new(),
             plans: BTreeMap::new(),
             answers: HashMap::new(),
@@ -164,7 +185,8 @@ impl Controller {
         self.go_on();
         let due_us = self.overdue();
         if let Phase::Leaving { books, until_us } = &mut self.phase {
-            let is_heard = self.peers.values().all(|peer| peer.talk.is_idle());
+            let is_heard = self.peers.values().all(|peer| peer.talk.is_idle())
+                && self.clients.values().all(Talk::is_idle);
             if is_heard || self.setting.clock.now_us() >= *until_us {
                 let books = books.take().unwrap_or_default();
                 self.phase = Phase::Over;
@@ -177,6 +199,9 @@ impl Controller {
 
     fn presence(&mut self, presence: Presence) {
         let Presence { member, is_here } = presence;
+        if member.name.starts_with(CLIENT) {
+            return self.client(member, is_here);
+        }
         if !self.setting.nodes.contains(&member.name) {
             return;
         }
@@ -199,6 +224,20 @@ impl Controller {
             }
             (None, true) => self.meet(&member),
             _ => {}
+        }
+    }
+
+    fn client(&mut self, member: Member, is_here: bool) {
+        if !is_here {
+            self.clients.remove(&member);
+            return;
+        }
+        if self.clients.len() >= CLIENTS_MAX {
+            return tracing::error!(%member, "more clients than {CLIENTS_MAX} at once are not heard");
+        }
+        match Talk::open(&self.setting.links, &member, ASK, REPLIES, ASKS) {
+            Ok(talk) => _ = self.clients.insert(member, talk),
+            Err(error) => tracing::error!(%error, "a client cannot be talked to"),
         }
     }
 
@@ -255,6 +294,64 @@ impl Controller {
         for (node, word) in heard {
             self.heard(node, word);
         }
+        let mut asked = Vec::new();
+        self.clients.retain(|member, talk| match talk.hear() {
+            Ok(ask) => {
+                asked.extend(ask.map(|ask| (member.clone(), ask)));
+                true
+            }
+            Err(_) => false,
+        });
+        asked.into_iter().for_each(|(member, ask)| self.asked(member, ask));
+    }
+
+    fn asked(&mut self, member: Member, ask: Ask) {
+        match ask {
+            Ask::Status => self.collect(Reader::Client(member)),
+            Ask::Stop => {
+                self.reply(&member, &Reply::Stopping);
+                self.request(Request::Stop);
+            }
+            Ask::Apply(plan) => {
+                let plan = Arc::new(plan);
+                let checked = plan.check(&self.setting.graph, &self.setting.nodes);
+                let running = self.plans.values().next().cloned();
+                let checked = checked.and_then(|()| {
+                    running.map_or(Ok(()), |running| plan.check_sources(&self.setting.graph, &running))
+                });
+                if let Err(error) = checked {
+                    return self.reply(&member, &Reply::Applied(Err(error)));
+                }
+                self.next_request += 1;
+                let id = CLIENTS_WISHES + self.next_request;
+                self.wish(Wish { id, plan }, Waiter::Client(member));
+            }
+        }
+    }
+
+    fn reply(&self, client: &Member, reply: &Reply) {
+        if let Some(talk) = self.clients.get(client) {
+            talk.say(reply);
+        }
+    }
+
+    fn status(&self, books: &Books) -> Status {
+        let generation = self.state.running();
+        Status {
+            topology: self.setting.graph.name().to_owned(),
+            term: self.term,
+            generation,
+            plan: generation.and_then(|id| self.plans.get(&id)).map(|plan| (**plan).clone()),
+            nodes: self.setting.nodes.iter().map(|n| (n.clone(), self.peers.contains_key(n) && !self.has_gone(n))).collect(),
+            ledger: books.accounts(),
+        }
+    }
+
+    fn tell_outcome(&self, to: &Waiter, outcome: Result<Cut>) {
+        match to {
+            Waiter::Here(to) => _ = to.send(outcome),
+            Waiter::Client(member) => self.reply(member, &Reply::Applied(outcome)),
+        }
     }
 
     fn heard(&mut self, node: String, word: Word) {
@@ -302,15 +399,15 @@ impl Controller {
 
     fn request(&mut self, request: Request) {
         match request {
-            Request::Apply(wish, to) => self.wish(wish, to),
-            Request::Books(to) => self.collect(Some(to)),
+            Request::Apply(wish, to) => self.wish(wish, Waiter::Here(to)),
+            Request::Books(to) => self.collect(Reader::Here(to)),
             Request::Stop if matches!(self.phase, Phase::Running) => self.decide(Event::Stop),
             Request::Stop => self.fail(Error::new(ErrorKind::Unavailable, "stopped before the run began")),
             Request::Leave => self.leave(None),
         }
     }
 
-    fn wish(&mut self, wish: Wish, to: Sender<Result<Cut>>) {
+    fn wish(&mut self, wish: Wish, to: Waiter) {
         let now_us = self.now_us();
         let fail_us = now_us + us(PREPARE_MAX + DRAIN_MAX);
         self.answers.insert(wish.id, Answer { to, give_up_us: Some(now_us + us(PREPARE_MAX)), fail_us });
@@ -330,7 +427,7 @@ impl Controller {
             Phase::Loading { missing, .. } if missing.is_empty() => {
                 self.phase = Phase::Running;
                 if let Some((wish, to)) = self.setting.first.take() {
-                    self.wish(wish, to);
+                    self.wish(wish, Waiter::Here(to));
                 }
             }
             Phase::Running | Phase::Closing => self.deliver_books(),
@@ -410,12 +507,12 @@ impl Controller {
                 }
                 Action::Fulfilled { wish, outcome } => {
                     if let Some(answer) = self.answers.remove(&wish) {
-                        _ = answer.to.send(outcome);
+                        self.tell_outcome(&answer.to, outcome);
                     }
                 }
                 Action::Finished => {
                     self.phase = Phase::Closing;
-                    self.collect(None);
+                    self.collect(Reader::Run);
                 }
             }
         }
@@ -446,7 +543,7 @@ impl Controller {
     }
 
     /// Asks every node for its books.
-    fn collect(&mut self, to: Option<Sender<Books>>) {
+    fn collect(&mut self, to: Reader) {
         self.next_request += 1;
         let request = self.next_request;
         let until_us = self.now_us() + us(BOOKS_MAX);
@@ -462,8 +559,11 @@ impl Controller {
         for request in due {
             let Some(collection) = self.collections.remove(&request) else { continue };
             match collection.to {
-                Some(to) => _ = to.send(collection.books),
-                None => {
+                Reader::Here(to) => _ = to.send(collection.books),
+                Reader::Client(member) => {
+                    self.reply(&member, &Reply::Status(Box::new(self.status(&collection.books))));
+                }
+                Reader::Run => {
                     self.tell_all(&ToNode::Unload);
                     self.leave(Some(collection.books));
                 }
@@ -499,14 +599,12 @@ impl Controller {
             }
             self.decide(Event::GiveUp(id));
         }
-        self.answers.retain(|_, answer| {
-            let is_late = now_us >= answer.fail_us;
-            if is_late {
-                let message = format!("a change of plan did not end within {DRAIN_MAX:?}");
-                _ = answer.to.send(Err(Error::new(ErrorKind::Timeout, message)));
-            }
-            !is_late
-        });
+        let too_late = self.answers.extract_if(|_, answer| now_us >= answer.fail_us);
+        let too_late: Vec<_> = too_late.map(|(_, answer)| answer.to).collect();
+        for to in too_late {
+            let message = format!("a change of plan did not end within {DRAIN_MAX:?}");
+            self.tell_outcome(&to, Err(Error::new(ErrorKind::Timeout, message)));
+        }
         let of_answers = self.answers.values().flat_map(|a| a.give_up_us.into_iter().chain([a.fail_us]));
         let of_books = self.collections.values().map(|collection| collection.until_us);
         let of_phase = match &self.phase {
@@ -531,8 +629,8 @@ impl Controller {
         if matches!(self.phase, Phase::Closing | Phase::Leaving { .. } | Phase::Over) {
             return;
         }
-        for (_, answer) in self.answers.drain() {
-            _ = answer.to.send(Err(error.again()));
+        for (_, answer) in std::mem::take(&mut self.answers) {
+            self.tell_outcome(&answer.to, Err(error.again()));
         }
         if let Some((_, to)) = self.setting.first.take() {
             _ = to.send(Err(error.again()));
@@ -541,7 +639,7 @@ impl Controller {
         self.fault.get_or_insert(error);
         if has_begun {
             self.phase = Phase::Closing;
-            self.collect(None);
+            self.collect(Reader::Run);
         } else {
             self.leave(None);
         }
@@ -551,15 +649,4 @@ impl Controller {
         let until_us = self.now_us() + us(FAREWELL_MAX);
         self.phase = Phase::Leaving { until_us, books };
     }
-}
-
-/// Refuses a node's name that means somebody else.
-pub(crate) fn check_name(name: &str) -> Result<()> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if name.is_empty() || name == CONTROLLER || name.starts_with("client-") || !name.chars().all(plain) {
-        let message = format!("a node cannot be called \"{name}\"");
-        return Err(Error::new(ErrorKind::Invalid, message)
-            .way_out("use letters, digits, '-', '_' and '.', and neither \"controller\" nor \"client-…\""));
-    }
-    Ok(())
 }

@@ -11,6 +11,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, ErrorKind};
 use crate::id::{Epoch, GenerationId};
 use crate::message::{FromNode, Standing, ToNode, Word};
@@ -61,7 +63,7 @@ pub(crate) enum Action {
 }
 
 /// Where a change took effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cut {
     /// The generation that began.
     pub generation: GenerationId,
@@ -166,6 +168,11 @@ impl CutOver {
         }
         self.advance(&mut actions);
         actions.into()
+    }
+
+    /// The newest generation that was decided.
+    pub(crate) fn running(&self) -> Option<GenerationId> {
+        self.running
     }
 
     fn wish(&mut self, wish: Wish, actions: &mut VecDeque<Action>) {

@@ -26,9 +26,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod clock;
 pub mod error;
 pub mod failure;
+pub mod infrastructure;
 pub mod link;
 pub mod net;
 pub mod node;

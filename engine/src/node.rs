@@ -41,6 +41,17 @@ const CLOCK_US: u64 = 1_000_000;
 /// Answers with a longer round trip than this multiple of the shortest say little of the clock.
 const ROUND_TRIP_FACTOR: u64 = 2;
 
+/// Refuses a node's name that means somebody else.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.is_empty() || name == CONTROLLER || name.starts_with("client-") || !name.chars().all(plain) {
+        let message = format!("a node cannot be called \"{name}\"");
+        return Err(Error::new(ErrorKind::Invalid, message)
+            .way_out("use letters, digits, '-', '_' and '.', and neither \"controller\" nor \"client-…\""));
+    }
+    Ok(())
+}
+
 /// Makes a topology of its description: the same program on every node makes the same of it.
 pub type Blueprint = Arc<dyn Fn(&str) -> Result<Arc<Graph>> + Send + Sync>;
 

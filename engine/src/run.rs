@@ -13,7 +13,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded}
 use serde::Serialize;
 
 use crate::clock::Clock;
-use crate::controller::{Controller, Ending, Request, Setting, check_name};
+use crate::controller::{Controller, Ending, Request, Setting};
 pub use crate::cutover::Cut;
 use crate::cutover::Wish;
 use crate::error::{Error, ErrorKind, Result};
@@ -22,7 +22,7 @@ use crate::link::Links;
 use crate::message::Load;
 use crate::net::memory::Hub;
 use crate::net::{Listening, Member, Network};
-use crate::node::{CONTROLLER, Node, NodeSettings, Sleeper};
+use crate::node::{CONTROLLER, Node, NodeSettings, Sleeper, check_name};
 use crate::plan::Plan;
 use crate::runner::Imitate;
 use crate::topology::Graph;

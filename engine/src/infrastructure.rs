@@ -1,0 +1,180 @@
+//! The machines there are: nodes with their places, and the links between sites.
+//!
+//! It is a file (TOML). Whoever runs it on one machine may *imitate* it: pools then take as long as the file says,
+//! and links are as slow.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::node::check_name;
+use crate::runner::{Imitate, Imitation};
+
+/// An infrastructure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Infrastructure {
+    /// The format's version; 1.
+    pub version: u32,
+    /// Where the controller listens.
+    pub controller: SocketAddr,
+    /// The nodes; one may connect to those before it.
+    #[serde(default, rename = "node")]
+    pub nodes: Vec<NodeEntry>,
+    /// The links between sites, by direction.
+    #[serde(default, rename = "link")]
+    pub links: Vec<LinkEntry>,
+    /// How long stages take on nodes, to be imitated.
+    #[serde(default, rename = "service")]
+    pub services: Vec<ServiceEntry>,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeEntry {
+    /// Unique.
+    pub name: String,
+    /// Nodes of a site reach each other freely.
+    pub site: String,
+    /// The level of its site.
+    pub tier: Tier,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// How many batches it can run at once.
+    pub slots: usize,
+    /// Dollars per hour.
+    #[serde(default)]
+    pub usd_per_h: f64,
+}
+
+/// A level of the infrastructure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tier {
+    /// Beside the camera.
+    Device,
+    /// On site.
+    Hub,
+    /// An edge datacenter.
+    Edge,
+    /// The cloud.
+    Cloud,
+}
+
+/// The network from one site to another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkEntry {
+    /// The site that sends.
+    pub from: String,
+    /// The site that receives.
+    pub to: String,
+    /// Megabits per second.
+    pub mbit_per_s: f64,
+    /// Milliseconds there and back.
+    pub round_trip_ms: f64,
+    /// Dollars per gigabyte.
+    #[serde(default)]
+    pub usd_per_gb: f64,
+}
+
+/// How long a stage takes on a node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceEntry {
+    /// The node.
+    pub node: String,
+    /// The stage.
+    pub stage: String,
+    /// Of this variant alone; of every one if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// Microseconds of every batch.
+    #[serde(default)]
+    pub batch_us: u64,
+    /// Microseconds of every item on top.
+    pub item_us: u64,
+}
+
+impl Infrastructure {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// Names the first entry that is not right, and the way out.
+    pub fn check(&self) -> Result<()> {
+        let invalid = |message: String, way_out: &str| {
+            Err(Error::new(ErrorKind::Invalid, format!("infrastructure: {message}")).way_out(way_out))
+        };
+        if self.version != 1 {
+            return invalid(format!("version {} is unknown", self.version), "write version = 1");
+        }
+        let (mut names, mut addresses) = (BTreeSet::new(), BTreeSet::from([self.controller]));
+        for node in &self.nodes {
+            check_name(&node.name)?;
+            if !names.insert(&node.name) {
+                return invalid(format!("two nodes are called \"{}\"", node.name), "rename one");
+            }
+            if !addresses.insert(node.listen) {
+                let message = format!("node \"{}\" listens on {}, as another does", node.name, node.listen);
+                return invalid(message, "give each an address of its own");
+            }
+        }
+        let sites: BTreeSet<&String> = self.nodes.iter().map(|node| &node.site).collect();
+        for link in &self.links {
+            if let Some(site) = [&link.from, &link.to].into_iter().find(|site| !sites.contains(site)) {
+                return invalid(format!("a link names site \"{site}\", where no node is"), "name a node's site");
+            }
+            if link.mbit_per_s <= 0.0 || link.round_trip_ms < 0.0 {
+                let message = format!("the link from \"{}\" to \"{}\" has no speed", link.from, link.to);
+                return invalid(message, "give mbit_per_s above and round_trip_ms not below 0");
+            }
+        }
+        match self.services.iter().find(|service| !names.contains(&service.node)) {
+            Some(service) => {
+                invalid(format!("a service names node \"{}\", which is not there", service.node), "name a node")
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The names of the nodes.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        self.nodes.iter().map(|node| node.name.as_str()).collect()
+    }
+
+    /// Where a node listens, and whom it connects to: the controller, and the nodes before it.
+    ///
+    /// # Errors
+    /// If there is no such node.
+    pub fn addresses(&self, name: &str) -> Result<(SocketAddr, Vec<SocketAddr>)> {
+        let Some(at) = self.nodes.iter().position(|node| node.name == name) else {
+            let message = format!("infrastructure: there is no node \"{name}\"");
+            return Err(Error::new(ErrorKind::NotFound, message)
+                .way_out(format!("nodes: {}", self.names().join(", "))));
+        };
+        let before = self.nodes[..at].iter().map(|node| node.listen);
+        Ok((self.nodes[at].listen, std::iter::once(self.controller).chain(before).collect()))
+    }
+
+    /// What the pools of a node imitate, if the file says how long anything takes there.
+    #[must_use]
+    pub fn imitate(&self, node: &str) -> Option<Imitate> {
+        let mut services: BTreeMap<String, Vec<ServiceEntry>> = BTreeMap::new();
+        for service in self.services.iter().filter(|service| service.node == node) {
+            services.entry(service.stage.clone()).or_default().push(service.clone());
+        }
+        if services.is_empty() {
+            return None;
+        }
+        Some(Arc::new(move |stage, assignment| {
+            let fits = |s: &&ServiceEntry| s.variant.is_none() || s.variant == assignment.variant;
+            let service = services.get(stage)?.iter().find(fits)?;
+            Some(Imitation { batch_us: service.batch_us, item_us: service.item_us })
+        }))
+    }
+}
