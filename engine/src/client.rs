@@ -155,5 +155,6 @@ impl Client {
 }
 
 fn confused() -> Error {
-    Error::new(ErrorKind::Incompatible, "the controller answered something else").way_out("run the same version everywhere")
+    Error::new(ErrorKind::Incompatible, "the controller answered something else")
+        .way_out("run the same version everywhere")
 }

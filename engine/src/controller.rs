@@ -17,7 +17,7 @@ use crate::ledger::Books;
 use crate::link::Links;
 use crate::message::{FromNode, Load, Order, Passed, Standing, ToNode, Word};
 use crate::net::{Member, Presence};
-use crate::node::{CONTROLLER, ORDERS, TALK, WORDS};
+use crate::node::{ORDERS, TALK, WORDS};
 use crate::part::sources_of;
 use crate::plan::Plan;
 use crate::talk::Talk;
@@ -342,7 +342,12 @@ impl Controller {
             term: self.term,
             generation,
             plan: generation.and_then(|id| self.plans.get(&id)).map(|plan| (**plan).clone()),
-            nodes: self.setting.nodes.iter().map(|n| (n.clone(), self.peers.contains_key(n) && !self.has_gone(n))).collect(),
+            nodes: self
+                .setting
+                .nodes
+                .iter()
+                .map(|n| (n.clone(), self.peers.contains_key(n) && !self.has_gone(n)))
+                .collect(),
             ledger: books.accounts(),
         }
     }

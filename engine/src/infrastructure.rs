@@ -126,7 +126,10 @@ impl Infrastructure {
         let sites: BTreeSet<&String> = self.nodes.iter().map(|node| &node.site).collect();
         for link in &self.links {
             if let Some(site) = [&link.from, &link.to].into_iter().find(|site| !sites.contains(site)) {
-                return invalid(format!("a link names site \"{site}\", where no node is"), "name a node's site");
+                return invalid(
+                    format!("a link names site \"{site}\", where no node is"),
+                    "name a node's site",
+                );
             }
             if link.mbit_per_s <= 0.0 || link.round_trip_ms < 0.0 {
                 let message = format!("the link from \"{}\" to \"{}\" has no speed", link.from, link.to);
@@ -134,9 +137,10 @@ impl Infrastructure {
             }
         }
         match self.services.iter().find(|service| !names.contains(&service.node)) {
-            Some(service) => {
-                invalid(format!("a service names node \"{}\", which is not there", service.node), "name a node")
-            }
+            Some(service) => invalid(
+                format!("a service names node \"{}\", which is not there", service.node),
+                "name a node",
+            ),
             None => Ok(()),
         }
     }

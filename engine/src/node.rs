@@ -42,7 +42,10 @@ const CLOCK_US: u64 = 1_000_000;
 const ROUND_TRIP_FACTOR: u64 = 2;
 
 /// Refuses a node's name that means somebody else.
-pub(crate) fn check_name(name: &str) -> Result<()> {
+///
+/// # Errors
+/// `Invalid`, with what a name may be.
+pub fn check_name(name: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if name.is_empty() || name == CONTROLLER || name.starts_with("client-") || !name.chars().all(plain) {
         let message = format!("a node cannot be called \"{name}\"");

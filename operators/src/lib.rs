@@ -38,6 +38,7 @@ pub mod source;
 pub mod stateful;
 pub mod top_k;
 pub mod track;
+pub mod transcode;
 mod url;
 pub mod window;
 pub mod zone;
@@ -79,6 +80,7 @@ pub mod prelude {
     pub use crate::stateful::Stateful;
     pub use crate::top_k::{Ranked, TopK};
     pub use crate::track::{Track, Tracker, Tracks};
+    pub use crate::transcode::Transcode;
     pub use crate::window::{Window, Windowed};
     pub use crate::zone::Zone;
 }

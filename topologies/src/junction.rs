@@ -11,6 +11,7 @@ use jellybean_engine::source::Source;
 use jellybean_operators::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::frames::Frames;
 use crate::tally::{Tally, WindowCount};
 
 /// One thing in one frame, with its identity.
@@ -26,9 +27,15 @@ pub struct Sighting {
 
 /// The topology over `cameras`; counts and pictures go into the folder `out`, and the counts also to `tally`.
 #[must_use]
-pub fn junction(cameras: impl Source<Record = Frame>, window_ms: u64, out: &Path, tally: &Tally) -> Topology {
+pub fn junction(
+    cameras: impl Source<Record = Frame>,
+    frames: Frames,
+    window_ms: u64,
+    out: &Path,
+    tally: &Tally,
+) -> Topology {
     let t = Topology::new("junction");
-    let frames = t.source("cameras", cameras);
+    let frames = frames.carry(t.source("cameras", cameras));
     let seen = frames.infer("detect", family::<Detect>("road"));
     let tracks = seen.keyed(|d| d.frame.camera.clone()).stateful("track", Tracker::step);
     tracks.sink("pictures", Jpegs::folder(out.join("pictures")).every(100).max(20));

@@ -19,6 +19,7 @@
 
 pub mod blur;
 pub mod command;
+pub mod frames;
 pub mod junction;
 pub mod people;
 pub mod tally;

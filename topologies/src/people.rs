@@ -10,6 +10,7 @@ use std::sync::Arc;
 use jellybean_engine::source::Source;
 use jellybean_operators::prelude::*;
 
+use crate::frames::Frames;
 use crate::tally::{Tally, WindowCount};
 
 /// What is counted, and where results go.
@@ -19,6 +20,8 @@ pub struct Settings<'a> {
     pub window_ms: u64,
     /// Where people are counted by identity.
     pub zones: &'a [Zone],
+    /// How frames leave their cameras.
+    pub frames: Frames,
     /// The folder of pictures and counts.
     pub out: &'a Path,
     /// The ffmpeg that writes an annotated video of each camera, if one is wanted.
@@ -28,9 +31,9 @@ pub struct Settings<'a> {
 /// The topology over `cameras`; counts go also to `tally`.
 #[must_use]
 pub fn people(cameras: impl Source<Record = Frame>, settings: Settings<'_>, tally: &Tally) -> Topology {
-    let Settings { window_ms, zones, out, record } = settings;
+    let Settings { window_ms, zones, frames, out, record } = settings;
     let t = Topology::new("people");
-    let seen = t.source("cameras", cameras).infer("detect", family::<Detect>("nanodet"));
+    let seen = frames.carry(t.source("cameras", cameras)).infer("detect", family::<Detect>("nanodet"));
     let persons = seen.map("persons", |mut d| {
         d.seen.retain(|thing| &*thing.class == "person");
         d

@@ -8,7 +8,8 @@ use jellybean_operators::source::RoadCameras;
 
 use super::Tools;
 use super::progress::bars;
-use super::run::{How, make_folder};
+use super::run::{How, Made, make_folder};
+use crate::frames::Frames;
 use crate::junction::junction;
 use crate::tally::Tally;
 
@@ -33,15 +34,18 @@ pub(super) struct Demo {
     /// Play as fast as it was filmed, and drop frames that are too late, as from live cameras.
     #[arg(long)]
     realtime: bool,
+    /// How frames cross links: `raw`, or `jpeg:` with a quality from 1 to 100.
+    #[arg(long, default_value = "raw", value_name = "FORM")]
+    frames: Frames,
     /// Where pictures and counts go.
     #[arg(long, value_name = "FOLDER", default_value = "out/junction")]
     out: PathBuf,
     #[command(flatten)]
-    how: How,
+    pub(super) how: How,
 }
 
 impl Demo {
-    pub(super) fn run(&self, tools: &Tools) -> anyhow::Result<()> {
+    pub(super) fn make(self, tools: &Tools) -> anyhow::Result<Made> {
         tools.load_runtime(&bars())?;
         make_folder(&self.out)?;
         let mut cameras =
@@ -50,13 +54,14 @@ impl Demo {
             cameras = cameras.policy(Policy::Latest).pacing(Pacing::Realtime);
         }
         let tally = Tally::default();
-        let topology = junction(cameras, self.window * 1_000, &self.out, &tally);
-        let told = || {
+        let graph = junction(cameras, self.frames, self.window * 1_000, &self.out, &tally).build()?;
+        let newest = tally.clone();
+        let told = move || {
             format!(
                 "What crossed the junction:\n{tally}\n\nPictures and counts are in {}",
                 self.out.display()
             )
         };
-        self.how.run(&topology, None, &|| tally.newest(), &told)
+        Ok(Made::new(graph, None).telling(move || newest.newest(), told))
     }
 }

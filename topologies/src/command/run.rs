@@ -5,7 +5,6 @@ mod footage;
 mod people;
 mod text;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,9 +13,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use jellybean_engine::plan::{Assignment, Plan};
-use jellybean_engine::{Clock, Gaps, Report, Run, Topology};
+use jellybean_engine::{Clock, Gaps, Graph, Report, Run};
 
 use super::Tools;
+use super::nodes::{Processes, lead, read_infrastructure};
 use super::progress::line;
 
 /// How often the live line is drawn, and Ctrl-C looked for.
@@ -38,45 +38,109 @@ pub(super) enum Ready {
 /// How a topology is run.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct How {
-    /// A plan (TOML): which node runs which stage. Its nodes run as threads of this process.
+    /// A plan (TOML): which node runs which stage. Without an infrastructure its nodes run as threads of this process.
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
+    /// The nodes there are (TOML); all are started on this machine.
+    #[arg(long, value_name = "FILE")]
+    infrastructure: Option<PathBuf>,
+    /// What the nodes of the infrastructure are.
+    #[arg(long, value_enum, default_value_t = Nodes::Threads, requires = "infrastructure")]
+    nodes: Nodes,
     /// Make the last line of the output one JSON object: the report.
     #[arg(long)]
     json: bool,
 }
 
+/// What nodes are that run on this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Nodes {
+    /// Threads of this process.
+    #[default]
+    Threads,
+    /// Processes, joined by zenoh.
+    Processes,
+}
+
+/// A topology that was made of a command line, and what is to be told of it.
+pub(super) struct Made {
+    pub(super) graph: Arc<Graph>,
+    pub(super) plan: Option<Plan>,
+    newest: Box<dyn Fn() -> String>,
+    told: Box<dyn Fn() -> String>,
+}
+
+impl Made {
+    pub(super) fn new(graph: Arc<Graph>, plan: Option<Plan>) -> Self {
+        Self { graph, plan, newest: Box::new(String::new), told: Box::new(String::new) }
+    }
+
+    /// With what is newest while it runs, and a summary at its end.
+    pub(super) fn telling(
+        self,
+        newest: impl Fn() -> String + 'static,
+        told: impl Fn() -> String + 'static,
+    ) -> Self {
+        Self { newest: Box::new(newest), told: Box::new(told), ..self }
+    }
+}
+
 impl Ready {
-    pub(super) fn run(self, tools: &Tools) -> anyhow::Result<()> {
+    pub(super) fn how(&self) -> How {
         match self {
-            Self::People(people) => people.run(tools),
-            Self::Blur(blur) => blur.run(tools),
-            Self::Text(text) => text.run(tools),
+            Self::People(people) => &people.how,
+            Self::Blur(blur) => &blur.how,
+            Self::Text(text) => &text.how,
+        }
+        .clone()
+    }
+
+    pub(super) fn make(self, tools: &Tools) -> anyhow::Result<Made> {
+        match self {
+            Self::People(people) => people.make(tools),
+            Self::Blur(blur) => blur.make(tools),
+            Self::Text(text) => text.make(tools),
         }
     }
 }
 
 impl How {
-    /// Runs a topology to its end, showing `newest` while it runs; then tells `summary` and the report.
-    pub(super) fn run(
-        &self,
-        topology: &Topology,
-        default: Option<Plan>,
-        newest: &dyn Fn() -> String,
-        summary: &dyn Fn() -> String,
-    ) -> anyhow::Result<()> {
-        let plan = match &self.plan {
+    /// Runs a topology to its end. `description` is what other processes make the same of.
+    pub(super) fn run(&self, made: &Made, description: &str) -> anyhow::Result<()> {
+        let infrastructure = self.infrastructure.as_deref().map(read_infrastructure).transpose()?;
+        let mut plan = match &self.plan {
             Some(file) => read_plan(file)?,
-            None => default.unwrap_or_else(|| Plan::single(HERE)),
+            None => made.plan.clone().unwrap_or_else(|| Plan::single(HERE)),
         };
         let stop = Stop::on_signals()?;
-        let nodes: BTreeSet<&str> =
-            std::iter::once(&plan.default).chain(plan.stages.values()).map(|a| a.node.as_str()).collect();
-        let nodes: Vec<&str> = nodes.into_iter().collect();
-        let run = Run::start(topology.build()?, plan.clone(), &nodes, Clock::real())?;
+        let (graph, clock) = (made.graph.clone(), Clock::real());
+        let Some(infrastructure) = infrastructure else {
+            let nodes: Vec<&str> = plan.nodes().into_iter().collect();
+            let run = Run::start(graph, plan.clone(), &nodes, clock)?;
+            return self.watch(run, made, &stop);
+        };
+        if self.plan.is_none() {
+            plan = moved_to(plan, infrastructure.names().first().context("the infrastructure has no node")?);
+        }
+        if self.nodes == Nodes::Threads {
+            let imitate = |node: &str| infrastructure.imitate(node);
+            let run = Run::start_imitating(graph, plan, &infrastructure.names(), clock, &imitate)?;
+            return self.watch(run, made, &stop);
+        }
+        let file = self.infrastructure.as_deref().context("an infrastructure was read")?;
+        let processes = Processes::start(file, &infrastructure)?;
+        let network = lead(&infrastructure, "default", None)?;
+        let run = Run::deploy(network, graph, description, plan, &infrastructure.names(), clock)?;
+        let outcome = self.watch(run, made, &stop);
+        drop(processes);
+        outcome
+    }
+
+    /// Shows how a run goes until it ends, and tells how it went.
+    pub(super) fn watch(&self, run: Run, made: &Made, stop: &Stop) -> anyhow::Result<()> {
         let bar = line();
         while !run.wait(LOOK) {
-            bar.set_message(live(&run, &newest()));
+            bar.set_message(live(&run, &(made.newest)()));
             if stop.is_asked() {
                 // Asked again and again it stops once.
                 run.stop();
@@ -84,7 +148,7 @@ impl How {
         }
         bar.finish_and_clear();
         let report = run.finish();
-        self.tell(&report, &summary())?;
+        self.tell(&report, &(made.told)())?;
         fail_on_fault(&report)
     }
 
@@ -168,7 +232,14 @@ fn plan_here(slots: usize, variant: Option<&String>) -> Plan {
     Plan::single(HERE).with("detect", detect)
 }
 
-fn read_plan(file: &Path) -> anyhow::Result<Plan> {
+/// The same plan with everything on another node.
+fn moved_to(mut plan: Plan, node: &str) -> Plan {
+    plan.default.node = node.to_owned();
+    plan.stages.values_mut().for_each(|assignment| assignment.node = node.to_owned());
+    plan
+}
+
+pub(super) fn read_plan(file: &Path) -> anyhow::Result<Plan> {
     let text = std::fs::read_to_string(file)
         .with_context(|| format!("the plan {} cannot be read", file.display()))?;
     toml::from_str(&text).with_context(|| format!("the plan {} is not right", file.display()))
@@ -179,10 +250,10 @@ pub(super) fn make_folder(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// Ctrl-C: the first asks the run to stop, a second ends the program at once.
-struct Stop(Arc<AtomicBool>);
+pub(super) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    fn on_signals() -> anyhow::Result<Self> {
+    pub(super) fn on_signals() -> anyhow::Result<Self> {
         let flag = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone())?;
@@ -191,7 +262,7 @@ impl Stop {
         Ok(Self(flag))
     }
 
-    fn is_asked(&self) -> bool {
+    pub(super) fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

@@ -8,7 +8,7 @@ use jellybean_operators::fetch::{fetch_family, pictures};
 use super::super::Tools;
 use super::super::progress::bars;
 use super::footage::Footage;
-use super::{How, make_folder, plan_here};
+use super::{How, Made, make_folder, plan_here};
 use crate::blur::blur;
 use crate::tally::Tally;
 
@@ -30,11 +30,11 @@ pub(crate) struct Blur {
     #[arg(long, value_name = "FOLDER", default_value = "out/blur")]
     out: PathBuf,
     #[command(flatten)]
-    how: How,
+    pub(super) how: How,
 }
 
 impl Blur {
-    pub(crate) fn run(self, tools: &Tools) -> anyhow::Result<()> {
+    pub(super) fn make(self, tools: &Tools) -> anyhow::Result<Made> {
         let (progress, cache) = (bars(), Tools::cache()?);
         tools.load_runtime(&progress)?;
         fetch_family(&cache, "face", &progress)?;
@@ -42,11 +42,12 @@ impl Blur {
         let cameras = self.footage.cameras(&ffmpeg, || Ok(vec![pictures(&cache, &progress)?.portrait]))?;
         make_folder(&self.out)?;
         let tally = Tally::default();
-        let topology = blur(cameras, self.window * 1_000, &self.out, &ffmpeg, &tally);
+        let graph = blur(cameras, self.window * 1_000, &self.out, &ffmpeg, &tally).build()?;
         let plan = plan_here(self.slots, self.variant.as_ref());
-        let told = || {
+        let newest = tally.clone();
+        let told = move || {
             format!("Faces hidden per frame, on average:\n{tally}\n\nPictures are in {}", self.out.display())
         };
-        self.how.run(&topology, Some(plan), &|| tally.newest(), &told)
+        Ok(Made::new(graph, Some(plan)).telling(move || newest.newest(), told))
     }
 }

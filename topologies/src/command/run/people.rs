@@ -9,7 +9,8 @@ use jellybean_operators::zone::Zone;
 use super::super::Tools;
 use super::super::progress::bars;
 use super::footage::Footage;
-use super::{How, make_folder, plan_here};
+use super::{How, Made, make_folder, plan_here};
+use crate::frames::Frames;
 use crate::people::{Settings, people};
 use crate::tally::Tally;
 
@@ -34,15 +35,18 @@ pub(crate) struct People {
     /// Write an annotated video of each camera too.
     #[arg(long)]
     record: bool,
+    /// How frames cross links: `raw`, or `jpeg:` with a quality from 1 to 100.
+    #[arg(long, default_value = "raw", value_name = "FORM")]
+    frames: Frames,
     /// Where pictures and counts go.
     #[arg(long, value_name = "FOLDER", default_value = "out/people")]
     out: PathBuf,
     #[command(flatten)]
-    how: How,
+    pub(super) how: How,
 }
 
 impl People {
-    pub(crate) fn run(self, tools: &Tools) -> anyhow::Result<()> {
+    pub(super) fn make(self, tools: &Tools) -> anyhow::Result<Made> {
         let (progress, cache) = (bars(), Tools::cache()?);
         tools.load_runtime(&progress)?;
         fetch_family(&cache, "nanodet", &progress)?;
@@ -55,18 +59,20 @@ impl People {
         let settings = Settings {
             window_ms: self.window * 1_000,
             zones: &zones,
+            frames: self.frames,
             out: &self.out,
             record: self.record.then_some(&*ffmpeg),
         };
-        let topology = people(cameras, settings, &tally);
+        let graph = people(cameras, settings, &tally).build()?;
         let plan = plan_here(self.slots, self.variant.as_ref());
-        let told = || {
+        let newest = tally.clone();
+        let told = move || {
             format!(
                 "Persons per frame, and different ones in each zone:\n{tally}\n\nPictures and counts are in {}",
                 self.out.display()
             )
         };
-        self.how.run(&topology, Some(plan), &|| tally.newest(), &told)
+        Ok(Made::new(graph, Some(plan)).telling(move || newest.newest(), told))
     }
 }
 

@@ -9,7 +9,7 @@ use jellybean_operators::fetch::{fetch_family, pictures};
 use super::super::Tools;
 use super::super::progress::bars;
 use super::footage::Footage;
-use super::{How, make_folder, plan_here};
+use super::{How, Made, make_folder, plan_here};
 use crate::text::text;
 
 /// Lines that are shown at the end; all are in the file.
@@ -30,11 +30,11 @@ pub(crate) struct Text {
     #[arg(long, value_name = "FOLDER", default_value = "out/text")]
     out: PathBuf,
     #[command(flatten)]
-    how: How,
+    pub(super) how: How,
 }
 
 impl Text {
-    pub(crate) fn run(self, tools: &Tools) -> anyhow::Result<()> {
+    pub(super) fn make(self, tools: &Tools) -> anyhow::Result<Made> {
         let (progress, cache) = (bars(), Tools::cache()?);
         tools.load_runtime(&progress)?;
         fetch_family(&cache, "text-detect", &progress)?;
@@ -44,10 +44,10 @@ impl Text {
         make_folder(&self.out)?;
         let shown = Shown::default();
         let (first, newest) = (shown.clone(), shown.clone());
-        let topology = text(cameras, &self.out, move |line| first.add(&line.text));
+        let graph = text(cameras, &self.out, move |line| first.add(&line.text)).build()?;
         let plan = plan_here(self.slots, self.variant.as_ref());
-        let told = || format!("{}\n\nLines and pictures are in {}", shown.all(), self.out.display());
-        self.how.run(&topology, Some(plan), &|| newest.last(), &told)
+        let told = move || format!("{}\n\nLines and pictures are in {}", shown.all(), self.out.display());
+        Ok(Made::new(graph, Some(plan)).telling(move || newest.last(), told))
     }
 }
 
