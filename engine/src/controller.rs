@@ -435,9 +435,9 @@ impl Controller {
                     self.wish(wish, Waiter::Here(to));
                 }
             }
-            Phase::Running | Phase::Closing => self.deliver_books(),
             _ => {}
         }
+        self.deliver_books();
     }
 
     fn gathered(&mut self) {

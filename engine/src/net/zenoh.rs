@@ -63,7 +63,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn failed(what: &str) -> impl FnOnce(zenoh::Error) -> Error + '_ {
-    move |cause| Error::new(ErrorKind::Unavailable, what).because(cause.to_string())
+    move |cause| Error::new(ErrorKind::Unavailable, what).because(told(&cause))
+}
+
+/// What zenoh says, without where in its source it says it.
+fn told(cause: &zenoh::Error) -> String {
+    let text = cause.to_string();
+    text.split(" at /").next().unwrap_or_default().to_owned()
 }
 
 impl Zenoh {
@@ -86,7 +92,7 @@ impl Zenoh {
                 _ => format!("cannot listen on [{listen}]"),
             };
             Error::new(ErrorKind::Unavailable, message)
-                .because(cause.to_string())
+                .because(told(&cause))
                 .way_out("see that the address is free, that the other side runs, and that both use the same certificates")
         })?;
         let inboxes = Arc::new(Inboxes::default());
@@ -155,10 +161,7 @@ fn config(settings: &Settings) -> Result<zenoh::Config> {
         ("mode", "\"peer\"".to_owned()),
         ("listen/endpoints", endpoints(&settings.listen)),
         ("connect/endpoints", endpoints(&settings.connect)),
-        (
-            "connect/timeout_ms",
-            if settings.patience.is_some() { patience_ms.to_string() } else { "0".to_owned() },
-        ),
+        ("connect/timeout_ms", patience_ms.to_string()),
         ("connect/exit_on_failure", settings.patience.is_some().to_string()),
         ("connect/retry", "{period_init_ms:100,period_max_ms:500,period_increase_factor:1.5}".to_owned()),
         ("scouting/multicast/enabled", "false".to_owned()),
@@ -172,7 +175,7 @@ fn config(settings: &Settings) -> Result<zenoh::Config> {
     for (key, value) in entries {
         config.insert_json5(key, &value).map_err(|cause| {
             Error::new(ErrorKind::Invalid, format!("the network refuses {key} = {value}"))
-                .because(cause.to_string())
+                .because(told(&cause))
         })?;
     }
     Ok(config)
