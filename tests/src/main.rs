@@ -16,6 +16,7 @@ mod moving;
 mod overload;
 mod own_models;
 mod plans;
+mod processes;
 mod program;
 mod report;
 #[cfg(feature = "rtsp")]

@@ -1,0 +1,286 @@
+//! Nodes as processes, joined by zenoh: the same results as in one process, wherever the graph is cut and
+//! whatever moves while it runs.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jellybean::frames::Frames;
+use jellybean::junction::junction;
+use jellybean::tally::Tally;
+use jellybean_engine::client::Client;
+use jellybean_engine::net::zenoh::{Settings, Zenoh};
+use jellybean_engine::net::{Member, Network};
+use jellybean_engine::node::CONTROLLER;
+use jellybean_engine::{Error, ErrorKind, Graph, Report};
+use jellybean_operators::prelude::*;
+use tempfile::TempDir;
+
+use crate::program::{demo, errors, jellybean, last_line};
+
+/// The stages of the junction, in the order of the graph.
+const STAGES: [&str; 11] = [
+    "cameras",
+    "detect",
+    "track",
+    "pictures",
+    "sightings",
+    "windows",
+    "distinct",
+    "windows-file",
+    "tally",
+    "lately",
+    "lately-file",
+];
+
+/// Addresses that were free a moment ago.
+fn addresses(n: usize) -> Vec<SocketAddr> {
+    let listeners: Vec<_> = (0..n).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    listeners.iter().map(|listener| listener.local_addr().unwrap()).collect()
+}
+
+/// Writes an infrastructure of nodes `n0`, `n1`, …
+fn infrastructure(folder: &Path, nodes: usize) -> (std::path::PathBuf, Vec<SocketAddr>) {
+    let addresses = addresses(nodes + 1);
+    let mut text = format!("version = 1\ncontroller = \"{}\"\n", addresses[0]);
+    for (i, address) in addresses[1..].iter().enumerate() {
+        text += &format!(
+            "[[node]]\nname = \"n{i}\"\nsite = \"here\"\ntier = \"hub\"\nlisten = \"{address}\"\nslots = 1\n"
+        );
+    }
+    let file = folder.join("infrastructure.toml");
+    std::fs::write(&file, text).unwrap();
+    (file, addresses)
+}
+
+fn write_plan(folder: &Path, homes: &[usize]) -> std::path::PathBuf {
+    let mut text = "version = 1\n[default]\nnode = \"n0\"\n".to_owned();
+    for (stage, home) in STAGES.iter().zip(homes) {
+        text += &format!("[stages.{stage}]\nnode = \"n{home}\"\n");
+    }
+    let file = folder.join("plan.toml");
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+/// The digest of four seconds of the junction over so many processes.
+fn digest_over_processes(nodes: usize, homes: &[usize], frames: &str) -> String {
+    let folder = TempDir::new().unwrap();
+    let (infrastructure, _) = infrastructure(folder.path(), nodes);
+    let plan = write_plan(folder.path(), homes);
+    let output = demo(folder.path())
+        .args(["--seconds", "4", "--json", "--nodes", "processes", "--frames", frames, "--infrastructure"])
+        .arg(infrastructure)
+        .arg("--plan")
+        .arg(plan)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{homes:?}: {}", errors(&output));
+    let report = last_line(&output);
+    assert_eq!(report["ledger_total"]["completed"], 200, "{report}");
+    report["output_digest"].as_str().unwrap().to_owned()
+}
+
+fn digest_in_one(frames: &str) -> String {
+    let folder = TempDir::new().unwrap();
+    let output = demo(folder.path()).args(["--seconds", "4", "--json", "--frames", frames]).output().unwrap();
+    last_line(&output)["output_digest"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn equal_wherever_the_graph_is_cut() {
+    let expected = digest_in_one("raw");
+    for cut in 1..STAGES.len() {
+        let homes: Vec<usize> = (0..STAGES.len()).map(|i| usize::from(i >= cut)).collect();
+        assert_eq!(digest_over_processes(2, &homes, "raw"), expected, "cut before {}", STAGES[cut]);
+    }
+    for nodes in [3, 5] {
+        let homes: Vec<usize> = (0..STAGES.len()).map(|i| i % nodes).collect();
+        assert_eq!(digest_over_processes(nodes, &homes, "raw"), expected, "over {nodes} nodes");
+    }
+    let homes: Vec<usize> = (0..STAGES.len()).map(|i| usize::from(i >= 1)).collect();
+    assert_eq!(digest_over_processes(2, &homes, "jpeg:80"), digest_in_one("jpeg:80"));
+}
+
+/// Nodes that are processes, and a network for their controller.
+struct Cluster {
+    folder: TempDir,
+    nodes: Vec<Child>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            drop(node.stdin.take());
+            _ = node.wait();
+        }
+    }
+}
+
+impl Cluster {
+    fn start(nodes: usize) -> Self {
+        let folder = TempDir::new().unwrap();
+        let (infrastructure, addresses) = infrastructure(folder.path(), nodes);
+        let start = |i| {
+            let mut node = jellybean();
+            node.args(["node", "--until-input-ends", "--name", &format!("n{i}"), "--infrastructure"]);
+            node.arg(&infrastructure).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+        };
+        let nodes = (0..nodes).map(start).collect();
+        Self { folder, nodes, addresses }
+    }
+
+    fn network(&self, name: &str, life: u64) -> Arc<dyn Network> {
+        let is_controller = name == CONTROLLER;
+        let controller = self.addresses[0];
+        Zenoh::open(&Settings {
+            cluster: "default".into(),
+            member: Member { name: name.into(), life },
+            listen: if is_controller { vec![controller] } else { vec![] },
+            connect: if is_controller { vec![] } else { vec![controller] },
+            tls: None,
+            patience: None,
+        })
+        .unwrap()
+    }
+
+    /// What the nodes make the junction of, and the junction.
+    fn junction(&self, seconds: u64) -> (String, Arc<Graph>) {
+        let out = self.folder.path().join("out");
+        let words = ["demo", "--seconds", &seconds.to_string(), "--out", out.to_str().unwrap()];
+        let cameras = RoadCameras::new(7).cameras(2).frames(seconds * 25);
+        let graph = junction(cameras, Frames::Raw, 5_000, &out, &Tally::default()).build().unwrap();
+        (serde_json::to_string(&words).unwrap(), graph)
+    }
+
+    fn deploy(&self, seconds: u64, plan: Plan, life: u64) -> Result<Run, Error> {
+        let (description, graph) = self.junction(seconds);
+        let names: Vec<String> = (0..self.nodes.len()).map(|i| format!("n{i}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        Run::deploy(self.network(CONTROLLER, life), graph, &description, plan, &names, Clock::real())
+    }
+}
+
+fn digest_of(seconds: u64) -> String {
+    let folder = TempDir::new().unwrap();
+    let seconds = seconds.to_string();
+    let output = demo(folder.path()).args(["--seconds", &seconds, "--json"]).output().unwrap();
+    last_line(&output)["output_digest"].as_str().unwrap().to_owned()
+}
+
+fn check(report: &Report, seconds: u64) {
+    assert!(report.ledger.is_closed(), "{:#?}", report.ledger);
+    assert!(report.ledger.faults.is_empty(), "{:?}", report.ledger.faults);
+    assert_eq!(report.ledger_total.completed, seconds * 50);
+    assert_eq!(report.output_digest, digest_of(seconds));
+}
+
+/// Every stage but the cameras on one of two nodes, and one of the detector's variants.
+fn plan(number: usize) -> Plan {
+    let variant = ["w8", "w4", "w8", "w16"][number % 4];
+    let home = |i: usize| format!("n{}", (number >> (i % 4)) % 2);
+    let rest = STAGES[2..].iter().enumerate();
+    let plan = rest.fold(Plan::single("n0"), |plan, (i, stage)| plan.with(*stage, Assignment::on(home(i))));
+    plan.with("detect", Assignment::on(home(number)).variant(variant))
+}
+
+/// The same without changes of the variant, so that results stay the same.
+fn plan_of_places(number: usize) -> Plan {
+    let mut plan = plan(number);
+    plan.stages.values_mut().for_each(|assignment| assignment.variant = None);
+    plan
+}
+
+#[test]
+fn equal_when_stages_move_between_processes() {
+    let cluster = Cluster::start(2);
+    let seconds = 60;
+    let run = cluster.deploy(seconds, plan_of_places(0), 1).unwrap();
+    let mut moves = 0;
+    while !run.wait(Duration::from_millis(1)) && run.apply(plan_of_places(moves + 1)).is_ok() {
+        moves += 1;
+    }
+    assert!(moves >= 3, "{moves} moves");
+    check(&run.finish(), seconds);
+}
+
+#[test]
+fn a_controller_that_is_lost_is_succeeded_by_another() {
+    let cluster = Cluster::start(2);
+    let seconds = 60;
+    let mut run = cluster.deploy(seconds, plan_of_places(0), 1).unwrap();
+    for life in 2..5 {
+        run.leave();
+        let (_, graph) = cluster.junction(seconds);
+        let network = cluster.network(CONTROLLER, life);
+        run = Run::take_over(network, graph, &["n0", "n1"], Clock::real()).unwrap();
+        // It may be at its end already.
+        _ = run.apply(plan_of_places(life as usize));
+    }
+    check(&run.finish(), seconds);
+}
+
+#[test]
+fn a_client_asks_and_moves_and_stops() {
+    let cluster = Cluster::start(2);
+    let run = cluster.deploy(3_600, plan_of_places(0), 1).unwrap();
+    let mut client = Client::connect(cluster.network("client-1", 1), &Clock::real()).unwrap();
+    let status = client.status().unwrap();
+    assert_eq!((status.topology.as_str(), status.term), ("junction", 1));
+    assert!(status.nodes.values().all(|is_here| *is_here) && status.plan == Some(plan_of_places(0)));
+    let cut = client.apply(plan(3)).unwrap();
+    assert_eq!(cut.generation.n, 2);
+    let error = client.apply(Plan::single("moon")).expect_err("there is no such node");
+    assert!(error.to_string().contains("unknown node \"moon\""), "{error}");
+    let error = client.apply(Plan::single("n0").with("detect", Assignment::on("n1").variant("w9")));
+    let error = error.expect_err("there is no such variant");
+    assert!(error.to_string().contains("node \"n1\"") && error.to_string().contains("\"w9\""), "{error}");
+    client.stop().unwrap();
+    let report = run.finish();
+    assert!(report.ledger.is_closed() && report.ledger.faults.is_empty(), "{:#?}", report.ledger);
+    assert!(report.ledger_total.completed > 0);
+}
+
+#[test]
+fn error_a_node_with_another_topology_or_name_is_told_apart() {
+    let cluster = Cluster::start(1);
+    let (_, graph) = cluster.junction(1);
+    let words = serde_json::to_string(&["demo", "--frames", "jpeg:50"]).unwrap();
+    let network = cluster.network(CONTROLLER, 1);
+    let run = Run::deploy(network, graph.clone(), &words, Plan::single("n0"), &["n0"], Clock::real());
+    let error = run.map(|_| ()).expect_err("the node's topology has a stage more");
+    assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
+    assert!(error.to_string().contains("node \"n0\"") && error.to_string().contains("hash"), "{error}");
+
+    let twin = cluster.network("n0", 77);
+    let network = cluster.network(CONTROLLER, 2);
+    let run = Run::deploy(network, graph, "[\"demo\"]", Plan::single("n0"), &["n0"], Clock::real());
+    let error = run.map(|_| ()).expect_err("two nodes have one name");
+    assert!(error.to_string().contains("two nodes are called \"n0\""), "{error}");
+    drop(twin);
+}
+
+#[test]
+fn error_names_addresses_and_certificates_that_cannot_be() {
+    let settings = |name: &str, listen: &str| Settings {
+        cluster: "default".into(),
+        member: Member { name: name.into(), life: 1 },
+        listen: vec![listen.parse().unwrap()],
+        connect: vec![],
+        tls: None,
+        patience: None,
+    };
+    let error = |settings: &Settings| Zenoh::open(settings).map(|_| ()).expect_err("it cannot be").to_string();
+    assert!(error(&settings("a/*", "127.0.0.1:1")).contains("a/*"));
+    assert!(error(&settings("a", "0.0.0.0:7447")).contains("--tls-dir"));
+    let folder = TempDir::new().unwrap();
+    let tls = Settings { tls: Some(folder.path().into()), ..settings("a", "127.0.0.1:1") };
+    assert!(error(&tls).contains("ca.pem"));
+    let [nobody, mine] = addresses(2)[..] else { panic!("two were asked for") };
+    let patience = Some(Duration::from_millis(300));
+    let unreachable = Settings { connect: vec![nobody], patience, ..settings("a", &mine.to_string()) };
+    assert!(error(&unreachable).contains(&nobody.to_string()));
+}
