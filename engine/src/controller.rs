@@ -15,7 +15,7 @@ use crate::cutover::{Action, Cut, CutOver, Event, Wish};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Books;
 use crate::link::Links;
-use crate::message::{FromNode, Load, Order, Passed, Standing, ToNode, Word};
+use crate::message::{ASKING, FromNode, Load, Order, Passed, Standing, ToNode, Word};
 use crate::net::{Member, Presence};
 use crate::node::{ORDERS, TALK, WORDS};
 use crate::part::sources_of;
@@ -154,7 +154,7 @@ impl Controller {
         Self {
             phase: Phase::Gathering { until_us },
             state: CutOver::new(setting.nodes.clone(), 1),
-            term: 1,
+            term: ASKING,
             began_us: None,
             peers: BTreeMap::new(),
             clients: BTreeMap::new(),
@@ -446,9 +446,14 @@ impl Controller {
             .iter_mut()
             .filter_map(|(name, peer)| Some((name.clone(), peer.standing.take()?)))
             .collect();
-        self.term = standings.values().map(|standing| standing.term).max().unwrap_or(0) + 1;
         let busy = standings.iter().find(|(_, standing)| !standing.generations.is_empty());
         match (busy, &self.setting.first) {
+            (None, Some(_)) | (Some(_), None) if self.term == ASKING => {
+                self.term = standings.values().map(|standing| standing.term).max().unwrap_or(ASKING) + 1;
+                // Orders of whoever led before may still be on their way. Once everybody has answered in this
+                // term they are refused, and what was answered stays true.
+                self.tell_all(&ToNode::Enquire);
+            }
             (None, Some((wish, _))) => {
                 self.sources = sources_of(&self.setting.graph, &wish.plan).map(str::to_owned).collect();
                 self.state = CutOver::new(self.setting.nodes.clone(), self.term);
@@ -538,6 +543,9 @@ impl Controller {
     }
 
     fn tell(&self, node: &str, order: ToNode) {
+        if self.term == ASKING && !matches!(order, ToNode::Enquire) {
+            return;
+        }
         if let Some(peer) = self.peers.get(node) {
             peer.talk.say(&Order { term: self.term, order });
         }
@@ -655,3 +663,6 @@ impl Controller {
         self.phase = Phase::Leaving { until_us, books };
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,9 @@ use crate::plan::Plan;
 /// The version of everything that members tell each other; it is told first.
 pub(crate) const PROTOCOL: u32 = 1;
 
+/// The term of a controller that only asks so far: it has not led, and deposes nobody.
+pub(crate) const ASKING: u32 = 0;
+
 /// What a controller tells a node, and in which term.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
@@ -25,7 +28,8 @@ pub(crate) struct Order {
 /// To a node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum ToNode {
-    /// How do things stand with you? The answer is a [`Standing`].
+    /// How do things stand with you? The answer is a [`Standing`]. Asked in a term, it is also an order to obey
+    /// nobody of an earlier one: so what is answered cannot be changed any more by orders on their way.
     Enquire,
     /// Make this topology ready to be run: no stage of it is opened yet.
     Load(Load),

@@ -17,7 +17,7 @@ use timely::worker::Worker;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::Links;
-use crate::message::{Load, Order, Standing, ToNode, Word};
+use crate::message::{ASKING, Load, Order, Standing, ToNode, Word};
 use crate::net::{Listening, Member, Network, Presence, Wake};
 use crate::part::{OnPrepared, Part, Prepared};
 use crate::pool::Pools;
@@ -252,11 +252,11 @@ impl Node {
             }
         });
         for (member, order) in orders {
-            if order.term < self.term {
+            let only_asks = order.term == ASKING && matches!(order.order, ToNode::Enquire);
+            if order.term < self.term && !only_asks {
                 self.answer(&member, &Word::Deposed { term: self.term });
             } else {
-                // Asking alone leads nobody.
-                self.term = if matches!(order.order, ToNode::Enquire) { self.term } else { order.term };
+                self.term = self.term.max(order.term);
                 self.carry_out(&member, order.order);
             }
         }
