@@ -1,15 +1,18 @@
 //! Benchmarks, one subcommand each; every one prints a JSON object, as kept under `runs/`.
 //!
-//! `cargo run --release -p jellybean-benches -- bare-loop | cameras | idle | memory | cuts | frame-path | workload | outage`
+//! `cargo run --release -p jellybean-benches -- bare-loop | cameras | idle | memory | cuts | frame-path | workload | workload-split |
+//! moves | outage`
 
 #![allow(clippy::print_stdout, reason = "results go to standard output")]
 
 mod bare_loop;
 mod cameras;
+mod cluster;
 mod cuts;
 mod frame_path;
 mod idle;
 mod memory;
+mod moves;
 mod outage;
 mod workload;
 
@@ -32,9 +35,19 @@ fn main() -> ExitCode {
         Some("cuts") => cuts::run(number(1, 200), number(2, 1)),
         Some("frame-path") => frame_path::run(argument(1), argument(2)),
         Some("workload") => workload::run(argument(1).unwrap_or("."), number(2, 2), number(3, 1)),
+        Some("workload-split") => workload::split::run(argument(1).unwrap_or("."), number(2, 1)),
+        Some("moves") => moves::run(number(1, 50), number(2, 1_000), number(3, 2_000)),
+        Some("node") => {
+            let blueprint = match argument(1) {
+                Some("moves") => moves::blueprint(),
+                _ => workload::split::blueprint(),
+            };
+            let text = |i| argument(i).unwrap_or_default();
+            cluster::serve(blueprint, text(2), text(3), text(4))
+        }
         Some("outage") => outage::run(number(1, 5)),
         _ => {
-            println!("bare-loop [MODEL PAIRS SLOTS] | cameras [SECONDS] | idle [SECONDS] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH] | outage [TRIES]");
+            println!("bare-loop [MODEL PAIRS SLOTS] | cameras [SECONDS] | idle [SECONDS] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH] | workload-split [FOLDER BATCH] | moves [CHANGES KEYS RATE] | outage [TRIES]");
             Ok(())
         }
     });

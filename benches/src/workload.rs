@@ -6,6 +6,8 @@
 //! `W_OUT`, the path prefix of the files with a line per frame and per window. Times are seconds of
 //! `CLOCK_MONOTONIC`; in open mode a frame's latency counts from when it was due.
 
+pub(crate) mod split;
+
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -49,6 +51,17 @@ pub(crate) fn run(folder: &str, slots: u64, batch: u64) -> Result<()> {
         |shot: &Shot| shot.picture.clone(),
         |shot, hits| Seen { i: shot.i, due_s: shot.due_s, hits },
     );
+    write(&seen);
+    let (slots, batch) = (slots.max(1) as usize, batch.max(1) as usize);
+    let plan = Plan::single("here").with("see", Assignment::on("here").slots(slots).batches(batch, 5));
+    let report = Run::start(t.build()?, plan, &["here"], Clock::real())?.finish();
+    println!("{}", serde_json::to_string(&report).unwrap_or_default());
+    assert!(report.ledger.is_closed(), "{:#?}", report.ledger);
+    Ok(())
+}
+
+/// Writes a line of each frame, and one of each camera and second.
+fn write(seen: &Stream<Seen>) {
     seen.sink(
         "frames",
         Lines::new("frames", |_, seen: &Seen| {
@@ -65,12 +78,6 @@ pub(crate) fn run(folder: &str, slots: u64, batch: u64) -> Result<()> {
                 format!("W,{},{},{}\n", w.key, w.start_ms / 1000, w.value)
             }),
         );
-    let (slots, batch) = (slots.max(1) as usize, batch.max(1) as usize);
-    let plan = Plan::single("here").with("see", Assignment::on("here").slots(slots).batches(batch, 5));
-    let report = Run::start(t.build()?, plan, &["here"], Clock::real())?.finish();
-    println!("{}", serde_json::to_string(&report).unwrap_or_default());
-    assert!(report.ledger.is_closed(), "{:#?}", report.ledger);
-    Ok(())
 }
 
 /// What the job is given.
@@ -111,7 +118,7 @@ impl Workload {
 }
 
 /// Seconds of the clock that every process of the machine shares.
-fn now_s() -> f64 {
+pub(crate) fn now_s() -> f64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
 }
@@ -174,7 +181,7 @@ impl Feed for Camera {
     }
 }
 
-fn wait_until(due_s: f64) {
+pub(crate) fn wait_until(due_s: f64) {
     while let Ok(left) = Duration::try_from_secs_f64(due_s - now_s()) {
         if left.is_zero() {
             return;
@@ -233,31 +240,48 @@ impl Seeing {
         for ((picture, frame), crops) in
             pictures.iter().zip(frames).zip(self.crops.chunks_exact_mut(CROPS_BYTES))
         {
-            let rgb = self.rgb.read(picture)?;
-            let row = 3 * SIDE;
-            halve_to_bgr(rgb, SIZE.0 as usize, &mut frame[TOP * row..(SIDE - TOP) * row]);
-            for ((x, y), crop) in CROPS.iter().zip(crops.chunks_exact_mut(CROPS_BYTES / CROPS.len())) {
-                halve(frame, SIDE, (*x, *y), CROP_SIDE, crop);
-            }
+            crop(&mut self.rgb, picture, frame, crops)?;
         }
         for frame in self.frames.chunks_exact(FRAME_BYTES) {
-            let image = RawInput { name: "image", shape: &[1, SIDE, SIDE, 3], values: Values::U8(frame) };
-            let boxes = self.detector.run(&[image], &["boxes"], |outputs| outputs[0].shape.to_vec())?;
-            if boxes != [1, 100, 6] {
-                return Err(Failure::new(Reason::FAILED, format!("the detector returned {boxes:?}")));
-            }
+            detect(&mut self.detector, frame)?;
         }
-        let shape = [CROPS.len(), CROP_SIDE, CROP_SIDE, 3];
-        let mut hits = Vec::with_capacity(pictures.len());
-        for crops in self.crops.chunks_exact(CROPS_BYTES) {
-            let crops = RawInput { name: "crops", shape: &shape, values: Values::U8(crops) };
-            hits.push(self.embedder.run(&[crops], &["emb"], |outputs| {
-                let hit = |embedding: &[f32]| u64::from(embedding[0] > THRESHOLD);
-                outputs[0].values.chunks_exact(EMBEDDING).map(hit).sum()
-            })?);
-        }
-        Ok(hits)
+        self.crops.chunks_exact(CROPS_BYTES).map(|crops| embed(&mut self.embedder, crops)).collect()
     }
+}
+
+/// Reads a picture into the detector's input, and takes its crops.
+fn crop(
+    rgb: &mut RgbBuffer,
+    picture: &Picture,
+    frame: &mut [u8],
+    crops: &mut [u8],
+) -> std::result::Result<(), Failure> {
+    let rgb = rgb.read(picture)?;
+    let row = 3 * SIDE;
+    halve_to_bgr(rgb, SIZE.0 as usize, &mut frame[TOP * row..(SIDE - TOP) * row]);
+    for ((x, y), crop) in CROPS.iter().zip(crops.chunks_exact_mut(CROPS_BYTES / CROPS.len())) {
+        halve(frame, SIDE, (*x, *y), CROP_SIDE, crop);
+    }
+    Ok(())
+}
+
+fn detect(detector: &mut RawModel, frame: &[u8]) -> std::result::Result<(), Failure> {
+    let image = RawInput { name: "image", shape: &[1, SIDE, SIDE, 3], values: Values::U8(frame) };
+    let boxes = detector.run(&[image], &["boxes"], |outputs| outputs[0].shape.to_vec())?;
+    if boxes != [1, 100, 6] {
+        return Err(Failure::new(Reason::FAILED, format!("the detector returned {boxes:?}")));
+    }
+    Ok(())
+}
+
+/// How many crops of a frame are hits.
+fn embed(embedder: &mut RawModel, crops: &[u8]) -> std::result::Result<u64, Failure> {
+    let shape = [CROPS.len(), CROP_SIDE, CROP_SIDE, 3];
+    let crops = RawInput { name: "crops", shape: &shape, values: Values::U8(crops) };
+    embedder.run(&[crops], &["emb"], |outputs| {
+        let hit = |embedding: &[f32]| u64::from(embedding[0] > THRESHOLD);
+        outputs[0].values.chunks_exact(EMBEDDING).map(hit).sum()
+    })
 }
 
 impl Runner for Seeing {

@@ -173,7 +173,7 @@ impl Controller {
     }
 
     /// Does what is due; returns when more will be, or how it ended.
-    pub(crate) fn turn(&mut self) -> std::result::Result<Option<u64>, Ending> {
+    pub(crate) fn turn(&mut self) -> std::result::Result<Option<u64>, Box<Ending>> {
         let links_us = self.setting.links.turn();
         while let Ok(presence) = self.setting.presence.try_recv() {
             self.presence(presence);
@@ -190,7 +190,7 @@ impl Controller {
             if is_heard || self.setting.clock.now_us() >= *until_us {
                 let books = books.take().unwrap_or_default();
                 self.phase = Phase::Over;
-                return Err(Ending { books, fault: self.fault.take() });
+                return Err(Box::new(Ending { books, fault: self.fault.take() }));
             }
         }
         let again_us = self.setting.links.turn();

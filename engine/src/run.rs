@@ -345,7 +345,7 @@ fn run_controller(mut controller: Controller, end: &Sender<Ending>) {
             }
             Err(ending) => {
                 // Whoever waits sees the channel closed, now and later.
-                _ = end.try_send(ending);
+                _ = end.try_send(*ending);
                 return;
             }
         }

@@ -1,5 +1,6 @@
 //! The protocol against networks that lose, double, delay and part.
 
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,62 +134,48 @@ fn a_sender_keeps_within_the_window_while_nobody_takes() {
     assert!(pair.sender.is_idle());
 }
 
-/// Every state that two ends with two frames and a network that holds up to two messages each way can reach.
-#[test]
-fn every_reachable_state_keeps_the_invariants() {
-    use std::collections::{HashSet, VecDeque};
+/// Two ends with few frames, and a network that holds up to two messages each way.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+struct World {
+    sending: Sending,
+    receiving: Receiving,
+    forth: Vec<Forward>,
+    back: Vec<Back>,
+    queued: u64,
+    taken: u64,
+    settled: Vec<u64>,
+    heard_settled: Vec<u64>,
+}
 
-    #[derive(Clone, PartialEq, Eq, Hash)]
-    struct World {
-        sending: Sending,
-        receiving: Receiving,
-        forth: Vec<Forward>,
-        back: Vec<Back>,
-        queued: u64,
-        taken: u64,
-        settled: Vec<u64>,
-        heard_settled: Vec<u64>,
-    }
+const FRAMES: u64 = 2;
 
-    const FRAMES: u64 = 2;
-    let start = World {
-        sending: Sending::default(),
-        receiving: Receiving::default(),
-        forth: vec![],
-        back: vec![],
-        queued: 0,
-        taken: 0,
-        settled: vec![],
-        heard_settled: vec![],
-    };
-    let successors = |world: &World| {
+impl World {
+    /// Everything that can happen next.
+    fn successors(&self) -> Vec<Self> {
         let mut next = Vec::new();
-        let mut add = |change: &dyn Fn(&mut World)| {
-            let mut world = world.clone();
+        let mut add = |change: &dyn Fn(&mut Self)| {
+            let mut world = self.clone();
             change(&mut world);
-            (world.sending, world.receiving) = (world.sending.plain(), world.receiving.plain());
-            world.forth.sort_by_key(|f| format!("{f:?}"));
-            world.back.sort_by_key(|b| format!("{b:?}"));
-            next.push(world);
+            next.push(world.plain());
         };
-        if world.queued < FRAMES {
+        if self.queued < FRAMES {
             add(&|w| {
                 assert_eq!(w.sending.queue(draft(w.queued, 0)), Some(w.queued));
                 w.queued += 1;
             });
         }
-        if world.forth.len() < 2 {
+        if self.forth.len() < 2 {
             add(&|w| w.forth.extend(w.sending.message(u64::MAX / 2).into_iter().flat_map(forward).flatten()));
             add(&|w| w.forth.extend(w.sending.probe(u64::MAX / 2).into_iter().flat_map(forward).flatten()));
         }
-        if world.back.len() < 2 {
+        if self.back.len() < 2 {
             add(&|w| w.back.push(w.receiving.standing()));
         }
-        for i in 0..world.forth.len() {
+        for i in 0..self.forth.len() {
             add(&|w| _ = w.forth.remove(i));
             add(&|w| _ = w.receiving.come(w.forth[i].clone(), 0));
         }
-        for i in 0..world.back.len() {
+        for i in 0..self.back.len() {
             add(&|w| _ = w.back.remove(i));
             add(&|w| {
                 let heard = w.sending.heard(&w.back[i].clone(), 0);
@@ -196,13 +183,8 @@ fn every_reachable_state_keeps_the_invariants() {
                 w.heard_settled.sort_unstable();
             });
         }
-        add(&|w| {
-            if let Some((seq, payload)) = w.receiving.take(0) {
-                assert_eq!((seq, number(&payload)), (w.taken, w.taken), "in order, each once");
-                w.taken += 1;
-            }
-        });
-        for seq in (0..world.taken).filter(|seq| !world.settled.contains(seq)) {
+        add(&Self::take);
+        for seq in (0..self.taken).filter(|seq| !self.settled.contains(seq)) {
             add(&|w| {
                 w.receiving.settle(seq, 0);
                 w.settled.push(seq);
@@ -210,16 +192,40 @@ fn every_reachable_state_keeps_the_invariants() {
             });
         }
         next
-    };
+    }
+
+    fn take(&mut self) {
+        if let Some((seq, payload)) = self.receiving.take(0) {
+            assert_eq!((seq, number(&payload)), (self.taken, self.taken), "in order, each once");
+            self.taken += 1;
+        }
+    }
+
+    /// The same without what only counts or times, and with the network's messages in one order.
+    fn plain(mut self) -> Self {
+        (self.sending, self.receiving) = (self.sending.plain(), self.receiving.plain());
+        self.forth.sort_by_key(|forward| format!("{forward:?}"));
+        self.back.sort_by_key(|back| format!("{back:?}"));
+        self
+    }
+
+    fn check(&self) {
+        let distinct: HashSet<_> = self.heard_settled.iter().collect();
+        assert_eq!(distinct.len(), self.heard_settled.len(), "each is settled once");
+        assert!(self.heard_settled.iter().all(|seq| self.settled.contains(seq)), "and not before it is");
+    }
+}
+
+#[test]
+fn every_reachable_state_keeps_the_invariants() {
+    let start = World::default().plain();
     let mut seen = HashSet::from([start.clone()]);
     let mut open = VecDeque::from([start]);
     let mut ended = 0;
     while let Some(world) = open.pop_front() {
-        let distinct: HashSet<_> = world.heard_settled.iter().collect();
-        assert_eq!(distinct.len(), world.heard_settled.len(), "each is settled once");
-        assert!(world.heard_settled.iter().all(|seq| world.settled.contains(seq)), "and not before it is");
+        world.check();
         ended += u64::from(world.heard_settled.len() as u64 == FRAMES);
-        for next in successors(&world) {
+        for next in world.successors() {
             if seen.insert(next.clone()) {
                 open.push_back(next);
             }

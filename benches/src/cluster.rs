@@ -1,0 +1,91 @@
+//! Nodes that are processes of this program, for the benches that need several.
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jellybean::Result;
+use jellybean_engine::net::zenoh::{Settings, Zenoh};
+use jellybean_engine::net::{Member, Network};
+use jellybean_engine::node::{Blueprint, CONTROLLER, Node, NodeSettings};
+use jellybean_engine::{Clock, Error, ErrorKind};
+
+/// Nodes by name, each a process; they end with this one.
+pub(crate) struct Cluster {
+    children: Vec<Child>,
+    controller: SocketAddr,
+}
+
+fn failed(what: &str) -> impl FnOnce(std::io::Error) -> Error + '_ {
+    move |cause| Error::new(ErrorKind::Unavailable, what).because(cause)
+}
+
+impl Cluster {
+    /// Starts nodes that make the topologies of a bench.
+    pub(crate) fn start(bench: &str, names: &[&str]) -> Result<Self> {
+        let listeners: std::io::Result<Vec<_>> =
+            (0..=names.len()).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
+        let addresses: std::io::Result<Vec<SocketAddr>> =
+            listeners.map_err(failed("no port"))?.iter().map(TcpListener::local_addr).collect();
+        let addresses = addresses.map_err(failed("no port"))?;
+        let program = std::env::current_exe().map_err(failed("this program does not know where it is"))?;
+        let start = |(i, name): (usize, &&str)| {
+            // A node connects to the controller, and to the nodes before it.
+            let connect: Vec<String> = addresses[..=i].iter().map(ToString::to_string).collect();
+            Command::new(&program)
+                .args(["node", bench, name, &addresses[i + 1].to_string(), &connect.join(",")])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .spawn()
+                .map_err(failed("no process for a node"))
+        };
+        let children: Result<Vec<_>> = names.iter().enumerate().map(start).collect();
+        Ok(Self { children: children?, controller: addresses[0] })
+    }
+
+    /// The controller's network.
+    pub(crate) fn network(&self) -> Result<Arc<dyn Network>> {
+        join(CONTROLLER, self.controller, Vec::new())
+    }
+
+    /// The nodes' processes.
+    pub(crate) fn ids(&self) -> Vec<u32> {
+        self.children.iter().map(Child::id).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            drop(child.stdin.take());
+            _ = child.wait();
+        }
+    }
+}
+
+fn join(name: &str, listen: SocketAddr, connect: Vec<SocketAddr>) -> Result<Arc<dyn Network>> {
+    let member = Member { name: name.to_owned(), life: u64::from(std::process::id()) };
+    let (cluster, listen) = ("benches".to_owned(), vec![listen]);
+    Zenoh::open(&Settings { cluster, member, listen, connect, tls: None, patience: None })
+}
+
+/// `node NAME LISTEN CONNECT,…`: runs until standard input ends.
+pub(crate) fn serve(blueprint: Blueprint, name: &str, listen: &str, connect: &str) -> Result<()> {
+    let address = |text: &str| {
+        text.parse::<SocketAddr>()
+            .map_err(|e| Error::new(ErrorKind::Invalid, format!("\"{text}\" is no address")).because(e))
+    };
+    let connect: Result<Vec<_>> = connect.split(',').map(address).collect();
+    let network = join(name, address(listen)?, connect?)?;
+    let (over, here) = (Arc::new(AtomicBool::new(false)), std::thread::current());
+    let ends = over.clone();
+    std::thread::spawn(move || {
+        _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        ends.store(true, Ordering::Relaxed);
+        here.unpark();
+    });
+    let settings = NodeSettings { blueprint, clock: Clock::real(), follows_clock: true, imitate: None };
+    Node::new(network, settings)?.run(&|| over.load(Ordering::Relaxed));
+    Ok(())
+}
