@@ -1,7 +1,7 @@
 //! Benchmarks, one subcommand each; every one prints a JSON object, as kept under `runs/`.
 //!
 //! `cargo run --release -p jellybean-benches -- bare-loop | cameras | idle | memory | cuts | frame-path | workload | workload-split |
-//! moves | outage`
+//! moves | outage | simulate`
 
 #![allow(clippy::print_stdout, reason = "results go to standard output")]
 
@@ -14,6 +14,7 @@ mod idle;
 mod memory;
 mod moves;
 mod outage;
+mod simulate;
 mod workload;
 
 use std::process::ExitCode;
@@ -45,9 +46,10 @@ fn main() -> ExitCode {
             let text = |i| argument(i).unwrap_or_default();
             cluster::serve(blueprint, text(2), text(3), text(4))
         }
+        Some("simulate") => simulate::run(number(1, 1_000), number(2, 0)),
         Some("outage") => outage::run(number(1, 5)),
         _ => {
-            println!("bare-loop [MODEL PAIRS SLOTS] | cameras [SECONDS] | idle [SECONDS] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH] | workload-split [FOLDER BATCH] | moves [CHANGES KEYS RATE] | outage [TRIES]");
+            println!("bare-loop [MODEL PAIRS SLOTS] | cameras [SECONDS] | idle [SECONDS] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH] | workload-split [FOLDER BATCH] | moves [CHANGES KEYS RATE] | outage [TRIES] | simulate [RUNS SEED]");
             Ok(())
         }
     });

@@ -168,6 +168,24 @@ impl Controller {
         }
     }
 
+    /// Whether a successor would find everything with the nodes.
+    pub(crate) fn is_leading(&self) -> bool {
+        matches!(self.phase, Phase::Running | Phase::Closing)
+    }
+
+    /// What it is at, for people.
+    pub(crate) fn place(&self) -> String {
+        let phase = match &self.phase {
+            Phase::Gathering { .. } => "gathering",
+            Phase::Loading { .. } => "loading",
+            Phase::Running => "running",
+            Phase::Closing => "closing",
+            Phase::Leaving { .. } => "leaving",
+            Phase::Over => "over",
+        };
+        format!("{phase}, term {}, missing: {}", self.term, self.missing())
+    }
+
     pub(crate) fn now_us(&self) -> u64 {
         self.setting.clock.now_us()
     }

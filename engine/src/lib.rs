@@ -39,6 +39,8 @@ pub mod primitive;
 pub mod record;
 pub mod run;
 pub mod runner;
+#[doc(hidden)]
+pub mod sim;
 pub mod sink;
 pub mod source;
 pub mod topology;

@@ -16,8 +16,8 @@ use timely::worker::Worker;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::link::Links;
-use crate::message::{ASKING, Load, Order, Standing, ToNode, Word};
+use crate::link::{Counts, Links};
+use crate::message::{ASKING, GenerationStanding, Load, Order, Standing, ToNode, Word};
 use crate::net::{Listening, Member, Network, Presence, Wake};
 use crate::part::{OnPrepared, Part, Prepared};
 use crate::pool::Pools;
@@ -183,6 +183,25 @@ impl Node {
                 return next_us;
             }
         }
+    }
+
+    /// What its links have done.
+    pub(crate) fn counts(&self) -> Counts {
+        self.links.counts()
+    }
+
+    /// Generations that have begun and are not drained.
+    pub(crate) fn live_generations(&self) -> usize {
+        self.part.as_ref().map_or(0, Part::live_generations)
+    }
+
+    /// What it is at, for people.
+    pub(crate) fn place(&self) -> String {
+        let Standing { term, generations, .. } = self.standing();
+        let one = |g: &GenerationStanding| {
+            format!("{} from {:?}{}", g.id, g.from, if g.is_drained { ", drained" } else { "" })
+        };
+        format!("term {term}, [{}]", generations.iter().map(one).collect::<Vec<_>>().join("; "))
     }
 
     /// Hears what there is to be heard, obeys, and wakes what is due; returns when more will be.

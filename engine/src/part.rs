@@ -334,6 +334,11 @@ impl Part {
         }
     }
 
+    /// How many generations have begun and are not drained.
+    pub(crate) fn live_generations(&self) -> usize {
+        self.generations.values().filter(|live| live.generation.from().is_some() && !live.drained).count()
+    }
+
     /// What a new controller needs to know.
     pub(crate) fn standing(&self) -> (Option<u64>, Vec<GenerationStanding>, Vec<Passed>, bool) {
         let preparing = self.preparing.values().map(|prepare| GenerationStanding {

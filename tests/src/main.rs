@@ -21,6 +21,7 @@ mod program;
 mod report;
 #[cfg(feature = "rtsp")]
 mod rtsp;
+mod simulation;
 mod speech;
 mod stop;
 mod tidy;

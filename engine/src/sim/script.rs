@@ -1,0 +1,105 @@
+//! What befalls a run, by seed: plans, faults of the network, and the ends of nodes and controllers.
+
+use std::collections::BTreeMap;
+
+use super::draw::{Drawn, MISSING};
+use super::random::Random;
+use super::world::{Happening, Script, name};
+use crate::net::memory::Faults;
+use crate::node::CONTROLLER;
+use crate::plan::{Assignment, Plan};
+use crate::stage::Kind;
+
+/// When things happen, at the latest: about as long as runs are.
+const SPAN_US: u64 = 500_000;
+
+/// A run, before it is run.
+pub(super) struct Drama {
+    pub(super) nodes: u64,
+    pub(super) first: Plan,
+    pub(super) faults: Faults,
+    pub(super) script: Script,
+}
+
+impl Drama {
+    /// Draws what befalls the run of a topology.
+    pub(super) fn draw(drawn: &Drawn, seed: u64) -> Self {
+        let mut random = Random::new(!seed);
+        let nodes = random.within(1..5);
+        let faults = Faults {
+            loss: if random.percent(70) { random.below(20) as f64 / 100.0 } else { 0.0 },
+            doubling: if random.percent(50) { random.below(20) as f64 / 100.0 } else { 0.0 },
+            delay_max_us: *random.pick(&[1, 200, 2_000, 10_000, 30_000]),
+        };
+        let first = plan(&mut random, drawn, nodes, None);
+        let mut script = Script::default();
+        changes(&mut random, drawn, nodes, &first, &mut script);
+        if random.percent(40) {
+            partition(&mut random, nodes, &mut script);
+        }
+        match random.below(100) {
+            0..30 => {
+                let node = name(random.below(nodes));
+                script.add(random.below(SPAN_US), Happening::Crash(node));
+            }
+            30..62 => {
+                let at_us = random.below(SPAN_US);
+                script.add(at_us, Happening::Kill);
+                script.add(at_us + random.below(SPAN_US), Happening::TakeOver);
+            }
+            62..72 => script.add(random.below(SPAN_US), Happening::Stop),
+            _ => {}
+        }
+        Self { nodes, first, faults, script }
+    }
+}
+
+impl Script {
+    fn add(&mut self, at_us: u64, happening: Happening) {
+        self.0.entry(at_us).or_default().push(happening);
+    }
+}
+
+/// Some changes of plan: some of them close to each other, some that will be refused.
+fn changes(random: &mut Random, drawn: &Drawn, nodes: u64, first: &Plan, script: &mut Script) {
+    let mut at_us = random.below(SPAN_US / 4);
+    for _ in 0..random.below(5) {
+        let mut next = plan(random, drawn, nodes, Some(first));
+        if random.percent(30) {
+            let stage = random.pick(&drawn.pooled);
+            let assignment = next.assignment(stage).clone().variant(MISSING);
+            next = next.with(stage, assignment);
+        }
+        script.add(at_us, Happening::Apply(next));
+        at_us += if random.percent(50) { random.below(5_000) } else { random.below(SPAN_US / 3) };
+    }
+}
+
+/// Two members that do not reach each other for a while.
+fn partition(random: &mut Random, nodes: u64, script: &mut Script) {
+    let one = name(random.below(nodes));
+    let others: Vec<String> =
+        (0..nodes).map(name).chain([CONTROLLER.to_owned()]).filter(|other| *other != one).collect();
+    let other = random.pick(&others).clone();
+    let at_us = random.below(SPAN_US);
+    script.add(at_us, Happening::Part(one.clone(), other.clone()));
+    script.add(at_us + random.below(4 * SPAN_US), Happening::Heal(one, other));
+}
+
+/// A plan; sources stay where the first one put them.
+fn plan(random: &mut Random, drawn: &Drawn, nodes: u64, first: Option<&Plan>) -> Plan {
+    let mut stages = BTreeMap::new();
+    for stage in drawn.graph.stages() {
+        let mut assignment = Assignment::on(name(random.below(nodes)));
+        if let (Kind::Source, Some(first)) = (stage.kind, first) {
+            assignment.node = first.assignment(&stage.name).node.clone();
+        }
+        if stage.kind == Kind::Pooled {
+            assignment = assignment
+                .slots(random.within(1..4) as usize)
+                .batches(random.within(1..5) as usize, random.below(4));
+        }
+        stages.insert(stage.name.clone(), assignment);
+    }
+    Plan { stages, ..Plan::single(name(0)) }
+}

@@ -1,0 +1,32 @@
+//! Runs by seed, stepped by hand over a network with faults, each against its twin on one node in peace.
+
+use jellybean_engine::sim::{Seen, simulate};
+
+/// Runs of this test; `jellybean-benches simulate` makes more.
+const RUNS: u64 = 500;
+
+#[test]
+fn faults_and_changes_of_plan_are_not_seen_in_the_results() {
+    let outcomes: Vec<Result<Seen, String>> = (0..RUNS).map(simulate).collect();
+    let failures: Vec<&String> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
+    assert!(failures.is_empty(), "{} of {RUNS}: {failures:#?}", failures.len());
+    let seen: Vec<&Seen> = outcomes.iter().flatten().collect();
+    let check = |what: &str, is: &dyn Fn(&Seen) -> bool| {
+        let n = seen.iter().filter(|seen| is(seen)).count();
+        assert!(n * 5 >= seen.len(), "{what} in {n} of {RUNS} runs alone");
+    };
+    check("resend", &|seen| seen.resend);
+    check("crash", &|seen| seen.crash);
+    check("join", &|seen| seen.join);
+    check("hand-over", &|seen| seen.handover);
+    check("abort", &|seen| seen.abort);
+    check("two changes in a row", &|seen| seen.two_in_a_row);
+    check("restart of the controller", &|seen| seen.restart);
+}
+
+#[test]
+fn a_seed_says_everything() {
+    for seed in 0..20 {
+        assert_eq!(simulate(seed), simulate(seed));
+    }
+}
