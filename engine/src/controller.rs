@@ -81,6 +81,8 @@ pub(crate) struct Controller {
     /// Nodes with sources: who is told what sinks have passed.
     sources: BTreeSet<String>,
     plans: BTreeMap<crate::id::GenerationId, Arc<Plan>>,
+    /// What nodes said of the run after they had told how they stand, and before everybody had.
+    early: Vec<FromNode>,
     answers: HashMap<u64, Answer>,
     collections: BTreeMap<u64, Collection>,
     next_request: u64,
@@ -160,6 +162,7 @@ impl Controller {
             clients: BTreeMap::new(),
             sources: BTreeSet::new(),
             plans: BTreeMap::new(),
+            early: Vec::new(),
             answers: HashMap::new(),
             collections: BTreeMap::new(),
             next_request: 0,
@@ -380,6 +383,8 @@ impl Controller {
     fn heard(&mut self, node: String, word: Word) {
         match word {
             Word::Standing(standing) => {
+                // It holds whatever was said before it.
+                self.early.retain(|word| word.node != node);
                 if let Some(peer) = self.peers.get_mut(&node) {
                     peer.standing = Some(*standing);
                 }
@@ -390,6 +395,9 @@ impl Controller {
                 }
             }
             Word::Loaded(Err(error)) => self.fail(error.at(format!("node \"{node}\""))),
+            word if matches!(self.phase, Phase::Gathering { .. }) && word.is_of_the_run() => {
+                self.early.push(FromNode { node, word });
+            }
             Word::Passed(passed) => self.relay(&node, &ToNode::Passed(passed)),
             Word::Degraded(frames) => self.relay(&node, &ToNode::Degraded(frames)),
             Word::Books { request, books } => {
@@ -500,13 +508,15 @@ impl Controller {
             self.sources.extend(sources_of(&self.setting.graph, &generation.plan).map(str::to_owned));
         }
         self.phase = Phase::Running;
+        // What was said to a controller that is gone; before anybody is asked for the books.
+        for (node, standing) in standings {
+            standing.passed.iter().for_each(|passed: &Passed| self.relay(node, &ToNode::Passed(*passed)));
+            self.relay(node, &ToNode::Degraded(standing.degraded.clone()));
+        }
         let (state, actions) = CutOver::resume(standings, self.term);
         self.state = state;
         self.act_all(actions);
-        // What sinks have said to a controller that is gone.
-        for (node, standing) in standings {
-            standing.passed.iter().for_each(|passed: &Passed| self.relay(node, &ToNode::Passed(*passed)));
-        }
+        std::mem::take(&mut self.early).into_iter().for_each(|FromNode { node, word }| self.heard(node, word));
     }
 
     fn decide(&mut self, event: Event) {

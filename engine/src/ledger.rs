@@ -24,7 +24,7 @@ const REASONS_MAX: usize = 32;
 /// Sinks of a run whose faults are told one by one.
 const FAULTS_MAX: usize = 32;
 /// Frames of a lane that are remembered as degraded, so that none is counted twice.
-const DEGRADED_MAX: usize = 4_096;
+pub(crate) const DEGRADED_MAX: usize = 4_096;
 
 /// Counts by reason, with one example each.
 #[derive(Default)]

@@ -135,6 +135,13 @@ pub(crate) enum Word {
     Deposed { term: u32 },
 }
 
+impl Word {
+    /// Whether a controller that takes over must not miss it.
+    pub(crate) fn is_of_the_run(&self) -> bool {
+        matches!(self, Self::Drained { .. } | Self::Passed(_) | Self::Degraded(_))
+    }
+}
+
 /// What a node knows of a run: all that a new controller needs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Standing {
@@ -146,6 +153,8 @@ pub(crate) struct Standing {
     pub(crate) generations: Vec<GenerationStanding>,
     /// What it has said of its sinks.
     pub(crate) passed: Vec<Passed>,
+    /// The latest frames of other nodes, as (lane, number), that it has said are degraded.
+    pub(crate) degraded: Vec<(u32, u64)>,
     /// Whether its sources were told to stop.
     pub(crate) is_stopping: bool,
 }

@@ -320,9 +320,8 @@ impl Node {
     }
 
     fn standing(&self) -> Standing {
-        let (began_us, generations, passed, is_stopping) =
-            self.part.as_ref().map(Part::standing).unwrap_or_default();
-        Standing { term: self.term, load: self.load.clone(), began_us, generations, passed, is_stopping }
+        let of_run = self.part.as_ref().map(Part::standing).unwrap_or_default();
+        Standing { term: self.term, load: self.load.clone(), ..of_run }
     }
 
     fn load(&mut self, load: &Load) -> Result<()> {

@@ -3,7 +3,7 @@
 //! It does what it is ordered to and gathers what is to be said; it never waits for a model, a file or
 //! another node.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::failure::{Failure, Reason};
 use crate::generation::Generation;
 use crate::id::{Epoch, GenerationId, StageId};
-use crate::ledger::Ledger;
+use crate::ledger::{DEGRADED_MAX, Ledger};
 use crate::link::Links;
 use crate::local::{Local, Shared};
-use crate::message::{Decide, GenerationStanding, Passed, Prepare, Word};
+use crate::message::{Decide, GenerationStanding, Passed, Prepare, Standing, Word};
 use crate::moving::Movers;
 use crate::plan::Plan;
 use crate::pool::Pools;
@@ -47,6 +47,8 @@ pub(crate) struct Part {
     generations: BTreeMap<GenerationId, Live>,
     began_us: Option<u64>,
     passed: BTreeMap<(GenerationId, StageId), Passed>,
+    /// Frames of other nodes, as (lane, number): the latest that were said to be degraded.
+    degraded: VecDeque<(u32, u64)>,
     is_stopping: bool,
     /// What is to be said.
     pub(crate) words: Vec<Word>,
@@ -77,7 +79,7 @@ impl Part {
             digest: Arc::new(Digest::default()),
         });
         let local = Local::new(shared.clone());
-        let (preparing, generations, passed) = Default::default();
+        let (preparing, generations, passed, degraded) = Default::default();
         Self {
             graph,
             shared,
@@ -88,6 +90,7 @@ impl Part {
             generations,
             began_us: None,
             passed,
+            degraded,
             is_stopping: false,
             words: Vec::new(),
         }
@@ -265,6 +268,8 @@ impl Part {
         self.book_sinks();
         let degraded = self.shared.ledger.take_degraded_elsewhere();
         if !degraded.is_empty() {
+            self.degraded.extend(&degraded);
+            self.degraded.drain(..self.degraded.len().saturating_sub(DEGRADED_MAX));
             self.words.push(Word::Degraded(degraded));
         }
         self.deliver();
@@ -340,7 +345,7 @@ impl Part {
     }
 
     /// What a new controller needs to know.
-    pub(crate) fn standing(&self) -> (Option<u64>, Vec<GenerationStanding>, Vec<Passed>, bool) {
+    pub(crate) fn standing(&self) -> Standing {
         let preparing = self.preparing.values().map(|prepare| GenerationStanding {
             id: prepare.generation,
             plan: prepare.plan.clone(),
@@ -359,7 +364,14 @@ impl Part {
         });
         let mut generations: Vec<_> = built.chain(preparing).collect();
         generations.sort_by_key(|generation| generation.id);
-        (self.began_us, generations, self.passed.values().copied().collect(), self.is_stopping)
+        Standing {
+            began_us: self.began_us,
+            generations,
+            passed: self.passed.values().copied().collect(),
+            degraded: self.degraded.iter().copied().collect(),
+            is_stopping: self.is_stopping,
+            ..Standing::default()
+        }
     }
 
     /// Lets go of everything.

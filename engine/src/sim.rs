@@ -62,7 +62,8 @@ pub fn simulate(seed: u64) -> Result<Seen, String> {
     let world = world.map_err(|error| here("the start")(error.to_string()))?;
     let outcome = world.run(drama.script).map_err(here("the run"))?;
     let got = Results::of(&drawn, &outcome);
-    check(&drawn, &expected, &got, &outcome).map_err(here("the results"))?;
+    let checked = check(&drawn, &expected, &got, &outcome);
+    checked.map_err(|error| here("the results")(format!("{error}; {:?}", outcome.saw)))?;
     Ok(seen(&drawn, &outcome))
 }
 
