@@ -186,7 +186,7 @@ impl Controller {
             Phase::Leaving { .. } => "leaving",
             Phase::Over => "over",
         };
-        format!("{phase}, term {}, missing: {}", self.term, self.missing())
+        format!("{phase}, term {}, missing: {}; {}", self.term, self.missing(), self.state.place())
     }
 
     pub(crate) fn now_us(&self) -> u64 {

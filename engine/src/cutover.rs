@@ -348,6 +348,21 @@ impl CutOver {
         self.phase = Phase::Preparing { wish, to, missing: self.nodes.clone(), reached: Vec::new() };
     }
 
+    /// What it is at, for people.
+    pub(crate) fn place(&self) -> String {
+        let phase = match &self.phase {
+            Phase::Steady => "steady".to_owned(),
+            Phase::Preparing { to, missing, .. } => format!("preparing {to}, missing {missing:?}"),
+            Phase::Proposing { cut, missing, late, .. } => {
+                format!("proposing {cut} in round {}, missing {missing:?}, late {late:?}", self.round)
+            }
+            Phase::Draining { from, .. } => format!("draining {from}"),
+            Phase::Ending => "ending".to_owned(),
+            Phase::Over => "over".to_owned(),
+        };
+        format!("{phase}, drained: {:?}", self.drained)
+    }
+
     fn is_drained(&self, generation: GenerationId) -> bool {
         self.nodes.iter().all(|node| self.drained.contains(&(generation, node.clone())))
     }

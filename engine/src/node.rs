@@ -206,7 +206,7 @@ impl Node {
 
     /// Hears what there is to be heard, obeys, and wakes what is due; returns when more will be.
     fn before(&mut self) -> Option<u64> {
-        let links_us = self.links.turn();
+        self.links.turn();
         while let Ok(event) = self.events.try_recv() {
             match event {
                 Event::Presence(presence) => self.presence(presence),
@@ -221,6 +221,8 @@ impl Node {
         let clock_us = self.ask_clock();
         let part_us = self.part.as_ref().and_then(Part::wake_due);
         self.speak();
+        // What was said and heard has made more due.
+        let links_us = self.links.turn();
         [links_us, clock_us, part_us].into_iter().flatten().min()
     }
 
