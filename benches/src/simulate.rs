@@ -17,7 +17,9 @@ pub(crate) fn run(runs: u64, seed: u64) -> jellybean::Result<()> {
     for seed in seed..seed + runs {
         match simulate(seed) {
             Ok(seen) => {
-                kinds(&seen).into_iter().for_each(|(kind, is)| *counts.entry(kind).or_default() += u64::from(is));
+                kinds(&seen)
+                    .into_iter()
+                    .for_each(|(kind, is)| *counts.entry(kind).or_default() += u64::from(is));
                 changes += seen.changes;
                 lost += seen.lost;
                 simulated_us += seen.took_us;

@@ -515,8 +515,14 @@ impl Controller {
         }
         let (state, actions) = CutOver::resume(standings, self.term);
         self.state = state;
+        if self.state.is_over() {
+            let message = "the run had not begun anywhere when its controller was lost";
+            self.fault.get_or_insert(Error::new(ErrorKind::NotFound, message).way_out("deploy it again"));
+        }
         self.act_all(actions);
-        std::mem::take(&mut self.early).into_iter().for_each(|FromNode { node, word }| self.heard(node, word));
+        std::mem::take(&mut self.early)
+            .into_iter()
+            .for_each(|FromNode { node, word }| self.heard(node, word));
     }
 
     fn decide(&mut self, event: Event) {

@@ -147,7 +147,17 @@ impl CutOver {
                 }
                 let cut = Cut { generation: *generation, epoch: *cut };
                 state.phase = Phase::Draining { wish: Wish::NOBODYS, from: *from, cut };
+            } else {
+                // That may have been said to some and not to others.
+                let of_all = standings.values().flat_map(|standing| &standing.generations);
+                let before = of_all.filter(|g| g.id == *generation).find_map(|g| g.previous);
+                actions.extend(before.map(|generation| Action::TellAll(ToNode::Close { generation })));
             }
+        }
+        if state.running.is_none() {
+            // What was given up was the first; nothing is left to lead.
+            state.phase = Phase::Over;
+            actions.push(Action::Finished);
         }
         state.stop = standings.values().any(|standing| standing.is_stopping);
         let mut more = VecDeque::new();
@@ -346,6 +356,11 @@ impl CutOver {
         let (to, plan) = (self.last, wish.plan.clone());
         actions.push_back(Action::Prepare { generation: to, previous: self.running, plan });
         self.phase = Phase::Preparing { wish, to, missing: self.nodes.clone(), reached: Vec::new() };
+    }
+
+    /// Whether there is nothing to lead.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over) && self.running.is_none()
     }
 
     /// What it is at, for people.

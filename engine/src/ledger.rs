@@ -308,6 +308,17 @@ impl Ledger {
         self.complete(completed_below, now_us);
     }
 
+    /// Nothing is left of a generation anywhere, nor of those before it: their sinks have passed everything, whether
+    /// that was told here or not.
+    pub(crate) fn close_sinks(&self, generation: GenerationId, now_us: u64) {
+        let completed_below = {
+            let mut sinks = lock(&self.sinks);
+            sinks.retain(|(id, _), _| *id > generation);
+            sinks.values().copied().min().unwrap_or(Epoch::MAX)
+        };
+        self.complete(completed_below, now_us);
+    }
+
     fn complete(&self, below: Epoch, now_us: u64) {
         let mut latency_us = lock(&self.latency_us);
         for lane in lock(&self.lanes).values_mut() {

@@ -235,7 +235,8 @@ impl Part {
     /// Nothing is left of a generation on any node.
     pub(crate) fn close(&mut self, generation: GenerationId) {
         self.links.close(&prefix(generation));
-        self.passed.retain(|(id, _), _| *id != generation);
+        self.passed.retain(|(id, _), _| *id > generation);
+        self.shared.ledger.close_sinks(generation, self.shared.clock.now_us());
     }
 
     pub(crate) fn stop(&mut self, cut: Epoch) {

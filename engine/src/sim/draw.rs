@@ -163,27 +163,44 @@ impl Step {
                 (0..item.trail % 3).for_each(|i| emit.push(item.clone().went(way + i)));
                 Ok(())
             }),
-            Self::Pooled => s.pooled(name, Models, |item| item.value, move |item, value| {
-                Item { value, ..item }.went(way)
-            }),
+            Self::Pooled => {
+                s.pooled(name, Models, |item| item.value, move |item, value| Item { value, ..item }.went(way))
+            }
             Self::Sums => keyed(s).logic(name, Sums { way }),
             Self::Windows => keyed(s).logic(name, Windows { way, span }),
             Self::Join => keyed(s).together(name, &keyed(other)).logic(name, Latest { way }),
             Self::Merge => s.merge(name, [other]),
-            Self::Counts => changes(name, way, s.relation(keep()).count(&format!("{name}-of"), |i| i.key, |key, n| {
-                Item { key, value: n, trail: 0 }
-            })),
+            Self::Counts => changes(
+                name,
+                way,
+                s.relation(keep()).count(
+                    &format!("{name}-of"),
+                    |i| i.key,
+                    |key, n| Item { key, value: n, trail: 0 },
+                ),
+            ),
             Self::Pairs => changes(name, way, {
                 let pair = |item: &Item| (item.key, item.value % 4);
                 let row = |key: &u64, a: &i64, b: &i64| Item { key: *key, value: a * 5 + b, trail: 0 };
-                s.relation(keep()).join_values(&format!("{name}-of"), &other.relation(keep()), pair, pair, row)
+                s.relation(keep()).join_values(
+                    &format!("{name}-of"),
+                    &other.relation(keep()),
+                    pair,
+                    pair,
+                    row,
+                )
             }),
         };
         let depth = from.fan_outs.max(with.map_or(0, |with| with.fan_outs));
         let adds = matches!(self, Self::Several | Self::Merge | Self::Join | Self::Pairs);
         let is_plain = from.is_plain && with.is_none_or(|with| with.is_plain);
         let keeps_plain = matches!(self, Self::Each | Self::Several | Self::Pooled | Self::Merge);
-        Drawing { stream, fan_outs: depth + u32::from(adds), is_plain: is_plain && keeps_plain, is_used: false }
+        Drawing {
+            stream,
+            fan_outs: depth + u32::from(adds),
+            is_plain: is_plain && keeps_plain,
+            is_used: false,
+        }
     }
 }
 
@@ -312,7 +329,9 @@ impl Runners for Models {
     fn resolve(&self, assignment: &Assignment) -> Result<Recipe<i64, i64>> {
         let variant = assignment.variant.as_deref().unwrap_or("default");
         if variant == MISSING {
-            return Err(Error::new(ErrorKind::NotFound, "no node has this variant").way_out("use another one"));
+            return Err(
+                Error::new(ErrorKind::NotFound, "no node has this variant").way_out("use another one")
+            );
         }
         let open = || Ok(Box::new(Model) as AnyRunner<i64, i64>);
         Ok(Recipe { key: variant.to_owned(), open: Arc::new(open) })

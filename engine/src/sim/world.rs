@@ -105,7 +105,13 @@ enum Waiting {
 
 impl World {
     /// Nodes, a controller and the first plan.
-    pub(super) fn new(graph: &Arc<Graph>, nodes: u64, first: &Plan, faults: Faults, seed: u64) -> Result<Self> {
+    pub(super) fn new(
+        graph: &Arc<Graph>,
+        nodes: u64,
+        first: &Plan,
+        faults: Faults,
+        seed: u64,
+    ) -> Result<Self> {
         let mut random = Random::new(seed);
         let hub = Hub::with_faults(faults, random.next());
         let mut world = Self {
@@ -187,9 +193,9 @@ impl World {
                 }
             }
             self.hear_answers(now_us);
-            let due_us = self.began_us.and_then(|began_us| {
-                self.script.first_key_value().map(|(after_us, _)| began_us + after_us)
-            });
+            let due_us = self
+                .began_us
+                .and_then(|began_us| self.script.first_key_value().map(|(after_us, _)| began_us + after_us));
             let Some(next_us) = [next_us, due_us, self.hub.next_us()].into_iter().flatten().min() else {
                 return Err(format!("nothing is due any more at {now_us} us: {}", self.state()));
             };
@@ -295,7 +301,8 @@ impl World {
     /// What a run that does not end was at.
     fn state(&self) -> String {
         let leads = self.controller.as_ref().map(|controlled| controlled.controller.place());
-        let nodes: Vec<_> = self.nodes.iter().map(|(name, node)| format!("{name}: {}", node.place())).collect();
+        let nodes: Vec<_> =
+            self.nodes.iter().map(|(name, node)| format!("{name}: {}", node.place())).collect();
         format!("controller: {leads:?}; {}", nodes.join("; "))
     }
 }
