@@ -189,7 +189,7 @@ impl World {
             if let Some(controlled) = &mut self.controller {
                 match controlled.controller.turn() {
                     Ok(due_us) => next_us = next_us.into_iter().chain(due_us).min(),
-                    Err(ending) => return Ok(self.ended(ending)),
+                    Err(ending) => return Ok(self.ended(*ending)),
                 }
             }
             self.hear_answers(now_us);
