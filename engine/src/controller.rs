@@ -3,7 +3,7 @@
 //! It holds no truth of its own: what runs is asked of the nodes, so that another one can take over at any time,
 //! in a higher term. What it decides is decided by [`CutOver`]; this is the loop around it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ pub(crate) struct Controller {
     plans: BTreeMap<crate::id::GenerationId, Arc<Plan>>,
     /// What nodes said of the run after they had told how they stand, and before everybody had.
     early: Vec<FromNode>,
-    answers: HashMap<u64, Answer>,
+    answers: BTreeMap<u64, Answer>,
     collections: BTreeMap<u64, Collection>,
     next_request: u64,
     fault: Option<Error>,
@@ -163,7 +163,7 @@ impl Controller {
             sources: BTreeSet::new(),
             plans: BTreeMap::new(),
             early: Vec::new(),
-            answers: HashMap::new(),
+            answers: BTreeMap::new(),
             collections: BTreeMap::new(),
             next_request: 0,
             fault: None,
@@ -646,7 +646,7 @@ impl Controller {
             }
             self.decide(Event::GiveUp(id));
         }
-        let too_late = self.answers.extract_if(|_, answer| now_us >= answer.fail_us);
+        let too_late = self.answers.extract_if(.., |_, answer| now_us >= answer.fail_us);
         let too_late: Vec<_> = too_late.map(|(_, answer)| answer.to).collect();
         for to in too_late {
             let message = format!("a change of plan did not end within {DRAIN_MAX:?}");

@@ -6,7 +6,7 @@
 //! also by stages that flushed and have nothing left, so that a successor never waits in vain.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::error::Result;
 use crate::id::{GenerationId, StageId};
@@ -37,9 +37,9 @@ pub(crate) enum Arrival {
 /// What is being handed over on one node.
 #[derive(Default)]
 pub(crate) struct Handover {
-    offers: HashMap<(GenerationId, StageId), Box<dyn State>>,
-    pieces: HashMap<(GenerationId, StageId), Vec<Vec<u8>>>,
-    arrived: HashMap<(GenerationId, StageId), Arrival>,
+    offers: BTreeMap<(GenerationId, StageId), Box<dyn State>>,
+    pieces: BTreeMap<(GenerationId, StageId), Vec<Vec<u8>>>,
+    arrived: BTreeMap<(GenerationId, StageId), Arrival>,
 }
 
 impl Handover {
