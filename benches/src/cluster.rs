@@ -48,11 +48,6 @@ impl Cluster {
     pub(crate) fn network(&self) -> Result<Arc<dyn Network>> {
         join(CONTROLLER, self.controller, Vec::new())
     }
-
-    /// The nodes' processes.
-    pub(crate) fn ids(&self) -> Vec<u32> {
-        self.children.iter().map(Child::id).collect()
-    }
 }
 
 impl Drop for Cluster {

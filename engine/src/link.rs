@@ -40,8 +40,11 @@ struct Inner {
     /// Whether a message has come, or room on a line, since the last turn.
     stirred: Arc<AtomicBool>,
     next_us: AtomicU64,
-    ends: Mutex<Vec<(Member, String, Arc<dyn End>)>>,
+    ends: Mutex<Vec<Named>>,
 }
+
+/// An end with its peer and its channel.
+type Named = (Member, String, Arc<dyn End>);
 
 /// One end of a link, as its member's turn sees it.
 trait End: Send + Sync {

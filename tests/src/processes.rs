@@ -273,7 +273,8 @@ fn error_names_addresses_and_certificates_that_cannot_be() {
         tls: None,
         patience: None,
     };
-    let error = |settings: &Settings| Zenoh::open(settings).map(|_| ()).expect_err("it cannot be").to_string();
+    let error =
+        |settings: &Settings| Zenoh::open(settings).map(|_| ()).expect_err("it cannot be").to_string();
     assert!(error(&settings("a/*", "127.0.0.1:1")).contains("a/*"));
     assert!(error(&settings("a", "0.0.0.0:7447")).contains("--tls-dir"));
     let folder = TempDir::new().unwrap();

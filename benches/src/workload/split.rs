@@ -14,7 +14,8 @@ use jellybean_operators::pixels::RgbBuffer;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CROP_SIDE, CROPS, CROPS_BYTES, Cameras, FILL, FRAME_BYTES, Seen, Shot, Workload, crop, detect, embed, write,
+    CROP_SIDE, CROPS, CROPS_BYTES, Cameras, FILL, FRAME_BYTES, Seen, Shot, Workload, crop, detect, embed,
+    write,
 };
 use crate::cluster::Cluster;
 
