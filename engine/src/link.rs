@@ -39,7 +39,8 @@ struct Inner {
     wake: Wake,
     /// Whether a message has come, or room on a line, since the last turn.
     stirred: Arc<AtomicBool>,
-    next_us: AtomicU64,
+    /// When the next thing is due on any end; it may be earlier than it is.
+    next_us: Arc<AtomicU64>,
     ends: Mutex<Vec<Named>>,
 }
 
@@ -77,6 +78,7 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Inbox {
     waiting: Mutex<VecDeque<Bytes>>,
     stirred: Arc<AtomicBool>,
+    next_us: Arc<AtomicU64>,
     wake: Wake,
     lost: AtomicU64,
 }
@@ -112,7 +114,7 @@ impl Links {
             clock,
             wake,
             stirred: Arc::default(),
-            next_us: AtomicU64::new(0),
+            next_us: Arc::default(),
             ends: Mutex::default(),
         }))
     }
@@ -167,6 +169,7 @@ impl Links {
         let inbox = Arc::new(Inbox {
             waiting: Mutex::default(),
             stirred: inner.stirred.clone(),
+            next_us: inner.next_us.clone(),
             wake: inner.wake.clone(),
             lost: AtomicU64::new(0),
         });
@@ -239,6 +242,13 @@ impl Wires {
         Ok(())
     }
 
+    /// Has the member's turn come by then: what is done between turns would not be followed up else.
+    fn due(&self, at_us: Option<u64>) {
+        if let Some(at_us) = at_us {
+            self.inbox.next_us.fetch_min(at_us, Ordering::Relaxed);
+        }
+    }
+
     fn malformed(&self) {
         lock(&self.counts).malformed += 1;
     }
@@ -271,12 +281,16 @@ impl Sender {
         let seq = state.queue(draft).ok_or_else(|| {
             Error::new(ErrorKind::Invalid, "a record is larger than 256 MiB; send it in parts")
         })?;
+        self.0.wires.due(Some(self.0.clock.now_us()));
         Ok(seq)
     }
 
     /// Hands over what credit allows. What was sent goes out at the member's next turn at the latest.
     pub fn flush(&self) {
-        self.0.flush(&mut lock(&self.0.state), self.0.clock.now_us());
+        let (mut state, now_us) = (lock(&self.0.state), self.0.clock.now_us());
+        let is_clear = self.0.flush(&mut state, now_us);
+        self.0.wires.due(state.probe_at_us());
+        self.0.wires.due((!is_clear).then_some(now_us + ROOM_US));
     }
 
     /// Whether less than a window is kept: a sender with a choice sends no more than that.
@@ -362,7 +376,10 @@ impl Receiver {
     /// The next frame: its number and its payload.
     #[must_use]
     pub fn receive(&self) -> Option<(u64, Bytes)> {
-        lock(&self.0.state).take(self.0.clock.now_us())
+        let mut state = lock(&self.0.state);
+        let taken = state.take(self.0.clock.now_us());
+        self.0.wires.due(state.tell_at_us());
+        taken
     }
 
     /// Tells the sender, soon, that nothing of a frame is left here. Every frame that was received must be settled.
