@@ -271,7 +271,7 @@ fn a_black_hole_to_one_peer_holds_up_no_other() {
 }
 
 /// What befalls a cable, after how many frames, and how long: shorter and longer than the lease.
-const TROUBLES: [(u64, fn(&Cable), Duration); 4] = [
+const TROUBLES: [Trouble; 4] = [
     (400, Cable::cut, Duration::from_millis(10)),
     (1_000, Cable::stall, Duration::from_millis(300)),
     (1_600, Cable::stall, Duration::from_millis(1_500)),
@@ -284,6 +284,8 @@ fn frame(number: u64) -> Draft {
     draft.extend(std::iter::repeat_n(number as u8, (number * 7_919 % 90_000) as usize));
     draft
 }
+
+type Trouble = (u64, fn(&Cable), Duration);
 
 /// Two members with links over a cable, each turned by the test.
 #[test]
@@ -335,10 +337,13 @@ fn links_lose_nothing_over_a_cable_that_is_cut() {
 fn nothing_is_left_of_what_is_dropped() {
     let hub = free();
     let a = open("a", 1, &[hub], &[]);
-    // Long enough to be unlike any other thread's, short enough for the kernel.
+    // A name that no other test has, short enough for the kernel's name of a thread.
     let b = open("left-over", 1, &[], &[hub]);
-    Heard::at(&b, a.me(), "x").gets(&*line(&a, b.me(), "x"), "there");
-    let lines: Vec<_> = (0..3).map(|i| line(&a, b.me(), &i.to_string())).collect();
+    let lines = ["x", "y", "z"].map(|channel| line(&a, b.me(), channel));
+    for (line, channel) in lines.iter().zip(["x", "y", "z"]) {
+        Heard::at(&b, a.me(), channel).gets(&**line, "there");
+    }
+    // All of them work, so that their writers run; one that is there stays while its line does.
     assert_eq!(threads("to-left-over"), 1, "one writer for all lines to a peer");
     drop(lines);
     drop(b);
