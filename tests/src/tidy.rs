@@ -24,7 +24,7 @@ const FENCES: [(&str, &str); 12] = [
     ("timely", "engine/src/"),
     ("differential_dataflow", "engine/src/"),
     ("zenoh", "engine/src/net/zenoh"),
-    ("rcgen", "engine/src/net/zenoh/tests"),
+    ("rcgen", "engine/src/net/zenoh/tls"),
     ("ort", "operators/src/model"),
     ("zune_jpeg", "operators/"),
     ("fast_image_resize", "operators/"),

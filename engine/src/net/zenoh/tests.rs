@@ -1,6 +1,4 @@
-//! Real sessions on loopback: in the clear, with certificates, through a cable that can be cut.
-
-mod certificates;
+//! Real sessions on loopback, and through a cable that can be cut.
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
@@ -19,7 +17,7 @@ use crate::net::cable::Cable;
 use crate::net::{Line, Listening, Member, Network, Presence};
 
 /// What nobody should have to wait for.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a message may take before it is sent again; what is lost on purpose is sent only so often.
 const AGAIN: Duration = Duration::from_millis(20);
 
@@ -28,12 +26,12 @@ fn member(name: &str, life: u64) -> Member {
 }
 
 /// A port that nobody uses.
-fn free() -> SocketAddr {
+pub(super) fn free() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
 }
 
-fn settings(name: &str, life: u64, listen: &[SocketAddr], connect: &[SocketAddr]) -> Settings {
+pub(super) fn settings(name: &str, life: u64, listen: &[SocketAddr], connect: &[SocketAddr]) -> Settings {
     Settings {
         cluster: "test".to_owned(),
         member: member(name, life),
@@ -49,13 +47,13 @@ fn open(name: &str, life: u64, listen: &[SocketAddr], connect: &[SocketAddr]) ->
 }
 
 /// What comes from a member on a channel.
-struct Heard {
+pub(super) struct Heard {
     messages: Receiver<Bytes>,
     _listening: Box<dyn Listening>,
 }
 
 impl Heard {
-    fn at(network: &Arc<dyn Network>, from: &Member, channel: &str) -> Self {
+    pub(super) fn at(network: &Arc<dyn Network>, from: &Member, channel: &str) -> Self {
         let (inbox, messages) = unbounded();
         let inbox = Arc::new(move |message| inbox.send(message).unwrap());
         Self { messages, _listening: network.listen(from, channel, inbox).unwrap() }
@@ -63,7 +61,7 @@ impl Heard {
 
     /// Sends a message until it has come, as the protocol above does, and takes in its repetitions.
     #[track_caller]
-    fn gets(&self, line: &dyn Line, message: &'static str) {
+    pub(super) fn gets(&self, line: &dyn Line, message: &'static str) {
         let clock = Clock::real();
         while clock.now_us() < PATIENCE.as_micros() as u64 {
             // One without room is tried again.
@@ -80,12 +78,12 @@ impl Heard {
     }
 }
 
-fn line(from: &Arc<dyn Network>, to: &Member, channel: &str) -> Box<dyn Line> {
+pub(super) fn line(from: &Arc<dyn Network>, to: &Member, channel: &str) -> Box<dyn Line> {
     from.line(to, channel, Arc::new(|| ())).unwrap()
 }
 
 #[track_caller]
-fn refused<T>(outcome: Result<T>, kind: ErrorKind, words: &[&str]) {
+pub(super) fn refused<T>(outcome: Result<T>, kind: ErrorKind, words: &[&str]) {
     let error = outcome.err().expect("it is refused");
     assert_eq!(error.kind(), kind, "{error}");
     let text = error.to_string();

@@ -2,6 +2,9 @@
 //!
 //! Files are looked at before a session is opened: what zenoh says of a bad one does not name it.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;

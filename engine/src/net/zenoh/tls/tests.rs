@@ -9,8 +9,8 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
-use super::{Heard, PATIENCE, free, line, refused, settings};
 use crate::error::ErrorKind;
+use crate::net::zenoh::tests::{Heard, PATIENCE, free, line, refused, settings};
 use crate::net::zenoh::{Settings, Zenoh};
 
 /// Somebody who signs certificates.
