@@ -1,5 +1,6 @@
 //! What the benchmarks share: processor time, memory, the load of the rest of the machine.
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 /// Clock ticks per second in `/proc`: 100 on every Linux that there is.
@@ -38,6 +39,13 @@ pub fn machine_seconds() -> f64 {
 pub fn resident_mb() -> f64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     statm.split_whitespace().nth(1).and_then(|p| p.parse::<f64>().ok()).unwrap_or(0.0) * PAGE_BYTES / 1e6
+}
+
+/// Nanoseconds on the clock that every process of the machine shares.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
 /// The middle of some figures, and how far they spread.
