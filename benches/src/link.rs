@@ -171,7 +171,7 @@ fn measure(over: Over, bytes: usize, per_second: Option<u64>) -> Result<Measured
     let (own, all, since_ns) = (processor_seconds(), machine_seconds(), monotonic_ns());
     let lasts = if per_second.is_some() { PACED } else { FLOOD };
     let until_ns = since_ns + lasts.as_nanos() as u64;
-    let mut number = 0;
+    let mut number = 0_u64;
     while monotonic_ns() < until_ns {
         let has_more = per_second.is_none() && !(number + 1).is_multiple_of(TOGETHER);
         sending.send(number, bytes, has_more)?;
