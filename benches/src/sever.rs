@@ -123,7 +123,7 @@ impl Load {
             self.sender.flush();
             // Without room it is told of some.
             let due_ns = if self.sender.has_room() { self.due_ns() } else { u64::MAX };
-            self.turning.turn(due_ns.min(until_ns));
+            self.turning.turn(due_ns.min(until_ns), || ());
             self.look();
         }
     }
@@ -156,7 +156,7 @@ impl Load {
             if monotonic_ns() > until_ns {
                 return Err(Error::new(ErrorKind::Timeout, "the link does not deliver any more"));
             }
-            self.turning.turn(until_ns);
+            self.turning.turn(until_ns, || ());
         }
         Ok(())
     }
@@ -172,16 +172,17 @@ pub(crate) fn serve(address: &str) -> Result<()> {
     let over = input_ends();
     let (mut seen, mut next) = (Seen::default(), 0);
     while !over.load(Ordering::SeqCst) {
-        turning.turn(u64::MAX);
-        while let Some((seq, message)) = receiver.receive() {
-            let number = message.first_chunk().map_or(END, |bytes| u64::from_le_bytes(*bytes));
-            if number == END {
-                say(&seen);
-            } else {
-                seen.come(number, &mut next);
+        turning.turn(u64::MAX, || {
+            while let Some((seq, message)) = receiver.receive() {
+                let number = message.first_chunk().map_or(END, |bytes| u64::from_le_bytes(*bytes));
+                if number == END {
+                    say(&seen);
+                } else {
+                    seen.come(number, &mut next);
+                }
+                receiver.settle(seq);
             }
-            receiver.settle(seq);
-        }
+        });
         seen.resident_mb_most = seen.resident_mb_most.max(resident_mb());
     }
     Ok(())

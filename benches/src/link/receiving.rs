@@ -125,13 +125,14 @@ fn over_link(address: SocketAddr) -> Result<()> {
     let over = input_ends();
     let mut tally = Tally::default();
     while !over.load(Ordering::SeqCst) {
-        turning.turn(u64::MAX);
-        while let Some((seq, message)) = receiver.receive() {
-            if tally.come(&message) {
-                tally.tell();
+        turning.turn(u64::MAX, || {
+            while let Some((seq, message)) = receiver.receive() {
+                if tally.come(&message) {
+                    tally.tell();
+                }
+                receiver.settle(seq);
             }
-            receiver.settle(seq);
-        }
+        });
     }
     Ok(())
 }

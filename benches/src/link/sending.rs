@@ -203,9 +203,10 @@ impl Turning {
         Ok(Self { links, clock })
     }
 
-    /// Does what is due, and sleeps until more is, something comes, or a time.
-    pub(crate) fn turn(&self, until_ns: u64) {
+    /// Does what is due, takes what has come by it, and sleeps until more is due, something comes, or a time.
+    pub(crate) fn turn(&self, until_ns: u64, take: impl FnOnce()) {
         let next_us = self.links.turn().unwrap_or(u64::MAX);
+        take();
         let due = Duration::from_micros(next_us.saturating_sub(self.clock.now_us()));
         let left = Duration::from_nanos(until_ns.saturating_sub(monotonic_ns()));
         let pause = due.min(left).min(TURN_MAX);
@@ -236,7 +237,7 @@ impl Linked {
             if monotonic_ns() > end_ns {
                 return Err(Error::new(ErrorKind::Timeout, "nobody takes what is sent"));
             }
-            self.turning.turn(end_ns);
+            self.turning.turn(end_ns, || ());
         }
         Ok(())
     }
@@ -268,7 +269,7 @@ impl Sending for Linked {
 
     fn wait_until(&mut self, due_ns: u64) {
         while monotonic_ns() < due_ns {
-            self.turning.turn(due_ns);
+            self.turning.turn(due_ns, || ());
         }
     }
 
