@@ -45,8 +45,11 @@ struct Seen {
     last_ns: u64,
 }
 
+/// How a cable is cut off.
+type CutOff = fn(&Cable);
+
 /// The two ways to be cut off.
-const WAYS: [(&str, fn(&Cable)); 2] = [("closed", Cable::cut), ("black hole", Cable::stall)];
+const WAYS: [(&str, CutOff); 2] = [("closed", Cable::cut), ("black hole", Cable::stall)];
 
 pub(crate) fn run(times: u64) -> Result<()> {
     let outcomes: Result<Vec<_>> =
@@ -55,7 +58,7 @@ pub(crate) fn run(times: u64) -> Result<()> {
     Ok(())
 }
 
-fn one_way(name: &str, cut_off: fn(&Cable), times: u64) -> Result<serde_json::Value> {
+fn one_way(name: &str, cut_off: CutOff, times: u64) -> Result<serde_json::Value> {
     let target = free()?;
     let other = Other::start(&["sever-end", &target.to_string()])?;
     let cable = Cable::to(target)?;
