@@ -82,6 +82,8 @@ pub(crate) struct Controller {
     sources: BTreeSet<String>,
     plans: BTreeMap<crate::id::GenerationId, Arc<Plan>>,
     answers: HashMap<u64, Answer>,
+    /// Wishes that came before anything could be changed.
+    early: Vec<(Wish, Waiter)>,
     collections: BTreeMap<u64, Collection>,
     next_request: u64,
     fault: Option<Error>,
@@ -161,6 +163,7 @@ impl Controller {
             sources: BTreeSet::new(),
             plans: BTreeMap::new(),
             answers: HashMap::new(),
+            early: Vec::new(),
             collections: BTreeMap::new(),
             next_request: 0,
             fault: None,
@@ -413,6 +416,14 @@ impl Controller {
     }
 
     fn wish(&mut self, wish: Wish, to: Waiter) {
+        match self.phase {
+            Phase::Running => {}
+            Phase::Gathering { .. } | Phase::Loading { .. } => return self.early.push((wish, to)),
+            _ => {
+                let error = Error::new(ErrorKind::Unavailable, "the plan was not applied: the run is ending");
+                return self.tell_outcome(&to, Err(error));
+            }
+        }
         let now_us = self.now_us();
         let fail_us = now_us + us(PREPARE_MAX + DRAIN_MAX);
         self.answers.insert(wish.id, Answer { to, give_up_us: Some(now_us + us(PREPARE_MAX)), fail_us });
@@ -436,6 +447,11 @@ impl Controller {
                 }
             }
             _ => {}
+        }
+        if matches!(self.phase, Phase::Running) {
+            for (wish, to) in std::mem::take(&mut self.early) {
+                self.wish(wish, to);
+            }
         }
         self.deliver_books();
     }
@@ -642,8 +658,10 @@ impl Controller {
         if matches!(self.phase, Phase::Closing | Phase::Leaving { .. } | Phase::Over) {
             return;
         }
-        for (_, answer) in std::mem::take(&mut self.answers) {
-            self.tell_outcome(&answer.to, Err(error.again()));
+        let early = std::mem::take(&mut self.early).into_iter().map(|(_, to)| to);
+        let waiting = std::mem::take(&mut self.answers).into_values().map(|answer| answer.to);
+        for to in early.chain(waiting).collect::<Vec<_>>() {
+            self.tell_outcome(&to, Err(error.again()));
         }
         if let Some((_, to)) = self.setting.first.take() {
             _ = to.send(Err(error.again()));
