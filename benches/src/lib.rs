@@ -1,5 +1,10 @@
-//! What the benchmarks share: processor time, memory, the load of the rest of the machine.
+//! What the benchmarks share: processor time, memory, the load of the rest of the machine, second processes.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jellybean_engine::{Error, ErrorKind, Result};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
@@ -68,4 +73,31 @@ impl Spread {
         let at = |i: usize| sorted.get(i).copied().unwrap_or(f64::NAN);
         Self { least: at(0), median: at(sorted.len() / 2), most: at(sorted.len().saturating_sub(1)) }
     }
+}
+
+/// What the machine would not do.
+pub fn failed(what: &str) -> impl FnOnce(std::io::Error) -> Error + '_ {
+    move |cause| Error::new(ErrorKind::Unavailable, what).because(cause)
+}
+
+/// An address from the command line.
+///
+/// # Errors
+/// `Invalid` if it is none.
+pub fn address(text: &str) -> Result<SocketAddr> {
+    text.parse().map_err(|e| Error::new(ErrorKind::Invalid, format!("\"{text}\" is no address")).because(e))
+}
+
+/// Set when standard input ends; then this thread is woken.
+#[must_use]
+pub fn input_ends() -> Arc<AtomicBool> {
+    let (over, waiting) = (Arc::new(AtomicBool::new(false)), std::thread::current());
+    let of_thread = over.clone();
+    std::thread::spawn(move || {
+        // Whatever comes means nothing; an error is an end as well.
+        _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        of_thread.store(true, Ordering::SeqCst);
+        waiting.unpark();
+    });
+    over
 }

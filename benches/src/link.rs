@@ -12,12 +12,12 @@ use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
 use std::time::Duration;
 
-use jellybean_benches::{Spread, machine_seconds, monotonic_ns, processor_seconds};
+use jellybean_benches::{Spread, failed, machine_seconds, monotonic_ns, processor_seconds};
 use jellybean_engine::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use receiving::{input_ends, serve};
+pub(crate) use receiving::serve;
 pub(crate) use sending::{Turning, free, member};
 
 /// Bytes of a message, and how many a second are sent when it is their latency that counts.
@@ -94,10 +94,6 @@ struct Measured {
     /// Of both processes, for each message.
     processor_us: f64,
     foreign_cores: f64,
-}
-
-fn failed(what: &str) -> impl FnOnce(std::io::Error) -> Error + '_ {
-    move |cause| Error::new(ErrorKind::Unavailable, what).because(cause)
 }
 
 pub(crate) fn run(pairs: u64) -> Result<()> {

@@ -4,17 +4,18 @@
 //! doubled or out of order, and remembers silences: one of them spans each return of the cable, and its end is when
 //! the link delivers again.
 
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use jellybean_benches::{Spread, machine_seconds, monotonic_ns, processor_seconds, resident_mb};
+use jellybean_benches::{
+    Spread, address, input_ends, machine_seconds, monotonic_ns, processor_seconds, resident_mb,
+};
 use jellybean_engine::link::{Draft, Sender};
 use jellybean_engine::net::cable::Cable;
 use jellybean_engine::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::link::{END, Other, Turning, free, input_ends, member, say};
+use crate::link::{END, Other, Turning, free, member, say};
 
 /// Messages a second, and bytes of each; every tenth is large, so that 5 s of them are more than a link may keep.
 const PER_SECOND: u64 = 1_000;
@@ -166,11 +167,8 @@ impl Load {
 }
 
 /// Receives until the last message has come, says what it has seen, and answers until its input ends.
-pub(crate) fn serve(address: &str) -> Result<()> {
-    let address: SocketAddr = address
-        .parse()
-        .map_err(|e| Error::new(ErrorKind::Invalid, format!("\"{address}\" is no address")).because(e))?;
-    let turning = Turning::open("receiving", vec![address], Vec::new())?;
+pub(crate) fn serve(at: &str) -> Result<()> {
+    let turning = Turning::open("receiving", vec![address(at)?], Vec::new())?;
     let receiver = turning.links.receiver(&member("sending"), "bench")?;
     let over = input_ends();
     let (mut seen, mut next) = (Seen::default(), 0);

@@ -10,12 +10,13 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender};
 
 use crate::client::{ASK, ASKS, Ask, CLIENT, REPLIES, Reply, Status};
-use crate::clock::Clock;
+use crate::clock::{Clock, micros};
 use crate::cutover::{Action, Cut, CutOver, Event, Wish};
 use crate::error::{Error, ErrorKind, Result};
+use crate::id::GenerationId;
 use crate::ledger::Books;
 use crate::link::Links;
-use crate::message::{ASKING, FromNode, Load, Order, Passed, Standing, ToNode, Word};
+use crate::message::{ASKING, Decide, FromNode, Load, Order, Passed, Prepare, Standing, ToNode, Word};
 use crate::net::{Member, Presence};
 use crate::node::{ORDERS, TALK, WORDS};
 use crate::part::sources_of;
@@ -24,7 +25,7 @@ use crate::talk::Talk;
 use crate::topology::Graph;
 
 /// How long nodes may take to show up and to make the topology.
-pub(crate) const GATHER_MAX: Duration = Duration::from_secs(30);
+const GATHER_MAX: Duration = Duration::from_secs(30);
 /// How long a plan may take to be prepared: models are loaded and warmed in it.
 const PREPARE_MAX: Duration = Duration::from_secs(120);
 /// How long a decided change may take to drain.
@@ -80,7 +81,7 @@ pub(crate) struct Controller {
     clients: BTreeMap<Member, Talk<Reply, Ask>>,
     /// Nodes with sources: who is told what sinks have passed.
     sources: BTreeSet<String>,
-    plans: BTreeMap<crate::id::GenerationId, Arc<Plan>>,
+    plans: BTreeMap<GenerationId, Arc<Plan>>,
     answers: HashMap<u64, Answer>,
     /// Wishes that came before anything could be changed.
     early: Vec<(Wish, Waiter)>,
@@ -146,13 +147,9 @@ struct Collection {
     to: Reader,
 }
 
-fn us(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
 impl Controller {
     pub(crate) fn new(setting: Setting) -> Self {
-        let until_us = setting.clock.now_us() + us(GATHER_MAX);
+        let until_us = setting.clock.now_us() + micros(GATHER_MAX);
         Self {
             phase: Phase::Gathering { until_us },
             state: CutOver::new(setting.nodes.clone(), 1),
@@ -208,24 +205,15 @@ impl Controller {
         if !self.setting.nodes.contains(&member.name) {
             return;
         }
-        let known = self.peers.get(&member.name).map(|peer| peer.talk.with().clone());
-        match (&known, is_here) {
-            (Some(_), true) if self.has_gone(&member.name) && known.as_ref() != Some(&member) => {
-                self.lost(&member)
-            }
-            (Some(known), true) if *known != member => {
-                self.fail(
-                    Error::new(ErrorKind::Invalid, format!("two nodes are called \"{member}\""))
-                        .way_out("stop one of them; a node that was lost cannot come back into a run"),
-                );
-            }
-            (Some(_), is_here) if known.as_ref() == Some(&member) => {
-                let now_us = self.now_us();
-                if let Some(peer) = self.peers.get_mut(&member.name) {
-                    peer.gone_us = (!is_here).then_some(now_us);
-                }
-            }
-            (None, true) => self.meet(&member),
+        let now_us = self.now_us();
+        match self.peers.get_mut(&member.name) {
+            Some(peer) if *peer.talk.with() == member => peer.gone_us = (!is_here).then_some(now_us),
+            Some(peer) if is_here && peer.gone_us.is_some() => self.lost(&member),
+            Some(_) if is_here => self.fail(
+                Error::new(ErrorKind::Invalid, format!("two nodes are called \"{member}\""))
+                    .way_out("stop one of them; a node that was lost cannot come back into a run"),
+            ),
+            None if is_here => self.meet(&member),
             _ => {}
         }
     }
@@ -244,10 +232,6 @@ impl Controller {
         }
     }
 
-    fn has_gone(&self, node: &str) -> bool {
-        self.peers.get(node).is_some_and(|peer| peer.gone_us.is_some())
-    }
-
     fn meet(&mut self, member: &Member) {
         match Talk::open(&self.setting.links, member, TALK, ORDERS, WORDS) {
             Ok(talk) => {
@@ -264,7 +248,7 @@ impl Controller {
         for collection in self.collections.values_mut() {
             collection.missing.remove(&member.name);
         }
-        if matches!(self.phase, Phase::Closing | Phase::Leaving { .. } | Phase::Over) {
+        if self.is_ending() {
             return;
         }
         let is_used = self.plans.values().any(|plan| plan.nodes().contains(&*member.name));
@@ -345,14 +329,18 @@ impl Controller {
             term: self.term,
             generation,
             plan: generation.and_then(|id| self.plans.get(&id)).map(|plan| (**plan).clone()),
-            nodes: self
-                .setting
-                .nodes
-                .iter()
-                .map(|n| (n.clone(), self.peers.contains_key(n) && !self.has_gone(n)))
-                .collect(),
+            nodes: self.setting.nodes.iter().map(|node| (node.clone(), self.reaches(node))).collect(),
             ledger: books.accounts(),
         }
+    }
+
+    fn reaches(&self, node: &str) -> bool {
+        self.peers.get(node).is_some_and(|peer| peer.gone_us.is_none())
+    }
+
+    /// Whether nothing can be changed any more.
+    fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Closing | Phase::Leaving { .. } | Phase::Over)
     }
 
     fn tell_outcome(&self, to: &Waiter, outcome: Result<Cut>) {
@@ -425,8 +413,8 @@ impl Controller {
             }
         }
         let now_us = self.now_us();
-        let fail_us = now_us + us(PREPARE_MAX + DRAIN_MAX);
-        self.answers.insert(wish.id, Answer { to, give_up_us: Some(now_us + us(PREPARE_MAX)), fail_us });
+        let fail_us = now_us + micros(PREPARE_MAX + DRAIN_MAX);
+        self.answers.insert(wish.id, Answer { to, give_up_us: Some(now_us + micros(PREPARE_MAX)), fail_us });
         self.decide(Event::Apply(wish));
     }
 
@@ -474,13 +462,13 @@ impl Controller {
                 self.sources = sources_of(&self.setting.graph, &wish.plan).map(str::to_owned).collect();
                 self.state = CutOver::new(self.setting.nodes.clone(), self.term);
                 self.tell_all(&ToNode::Load(self.setting.load.clone()));
-                let until_us = self.now_us() + us(GATHER_MAX);
+                let until_us = self.now_us() + micros(GATHER_MAX);
                 self.phase = Phase::Loading { until_us, missing: self.setting.nodes.clone() };
             }
             (Some((node, _)), Some(_)) => {
                 let message = format!("node \"{node}\" runs something already");
                 let error = Error::new(ErrorKind::Invalid, message);
-                self.fail(error.way_out("stop that run first, or take it over with `control`"));
+                self.fail(error.way_out("stop that run first, or take it over with `deploy --take-over`"));
             }
             (None, None) => {
                 let message = "there is nothing to take over: no node runs anything";
@@ -521,7 +509,7 @@ impl Controller {
                 Action::Decide { generation, cut } => {
                     let now_us = self.now_us();
                     let began_us = *self.began_us.get_or_insert(now_us);
-                    self.tell_all(&ToNode::Decide(crate::message::Decide { generation, cut, began_us }));
+                    self.tell_all(&ToNode::Decide(Decide { generation, cut, began_us }));
                     // From now on it only remains to wait for what was before.
                     self.answers.values_mut().for_each(|answer| answer.give_up_us = None);
                 }
@@ -544,17 +532,12 @@ impl Controller {
         }
     }
 
-    fn prepare(
-        &mut self,
-        generation: crate::id::GenerationId,
-        previous: Option<crate::id::GenerationId>,
-        plan: Arc<Plan>,
-    ) {
+    fn prepare(&mut self, generation: GenerationId, previous: Option<GenerationId>, plan: Arc<Plan>) {
         let before = previous.and_then(|id| Some((id, self.plans.get(&id)?.clone())));
         self.plans.insert(generation, plan.clone());
         let members =
             self.peers.iter().map(|(name, peer)| (name.clone(), peer.talk.with().clone())).collect();
-        let prepare = crate::message::Prepare { generation, previous: before, plan, members };
+        let prepare = Prepare { generation, previous: before, plan, members };
         self.tell_all(&ToNode::Prepare(prepare));
     }
 
@@ -575,7 +558,7 @@ impl Controller {
     fn collect(&mut self, to: Reader) {
         self.next_request += 1;
         let request = self.next_request;
-        let until_us = self.now_us() + us(BOOKS_MAX);
+        let until_us = self.now_us() + micros(BOOKS_MAX);
         let missing = self.peers.keys().cloned().collect();
         self.tell_all(&ToNode::Books { request });
         self.collections.insert(request, Collection { missing, books: Books::default(), until_us, to });
@@ -613,7 +596,7 @@ impl Controller {
                 error.way_out("start them, and see that they reach this controller's --listen address"),
             );
         }
-        let gone = |peer: &Peer| peer.gone_us.map(|at_us| at_us + us(LOST_AFTER));
+        let gone = |peer: &Peer| peer.gone_us.map(|at_us| at_us + micros(LOST_AFTER));
         let dead = self.peers.values().find(|peer| gone(peer).is_some_and(|at_us| now_us >= at_us));
         if let Some(member) = dead.map(|peer| peer.talk.with().clone()) {
             self.lost(&member);
@@ -655,7 +638,7 @@ impl Controller {
 
     /// The run cannot go on: what the books say is collected from whoever is left.
     fn fail(&mut self, error: Error) {
-        if matches!(self.phase, Phase::Closing | Phase::Leaving { .. } | Phase::Over) {
+        if self.is_ending() {
             return;
         }
         let early = std::mem::take(&mut self.early).into_iter().map(|(_, to)| to);
@@ -677,7 +660,7 @@ impl Controller {
     }
 
     fn leave(&mut self, books: Option<Books>) {
-        let until_us = self.now_us() + us(FAREWELL_MAX);
+        let until_us = self.now_us() + micros(FAREWELL_MAX);
         self.phase = Phase::Leaving { until_us, books };
     }
 }

@@ -2,16 +2,16 @@
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jellybean_benches::{monotonic_ns, processor_seconds};
+use jellybean_benches::{address, failed, input_ends, monotonic_ns, processor_seconds};
 use jellybean_engine::{Error, ErrorKind, Result};
 use zenoh::Wait;
 
 use super::sending::{KEY, Turning, member, plain, session};
-use super::{END, Over, Seen, TRAILER, failed, say};
+use super::{END, Over, Seen, TRAILER, say};
 
 /// Messages at the beginning whose latency does not count: nothing is warm yet.
 const WARMING: u64 = 10;
@@ -71,10 +71,8 @@ impl Tally {
 }
 
 /// Receives until the last message has come, and says what it has seen.
-pub(crate) fn serve(over: &str, address: &str) -> Result<()> {
-    let address: SocketAddr = address
-        .parse()
-        .map_err(|e| Error::new(ErrorKind::Invalid, format!("\"{address}\" is no address")).because(e))?;
+pub(crate) fn serve(over: &str, at: &str) -> Result<()> {
+    let address = address(at)?;
     match over.parse()? {
         Over::Tcp => tcp(address),
         Over::Zenoh | Over::ZenohBatched => over_zenoh(address),
@@ -135,17 +133,4 @@ fn over_link(address: SocketAddr) -> Result<()> {
         });
     }
     Ok(())
-}
-
-/// Set when standard input ends; then this thread is woken.
-pub(crate) fn input_ends() -> Arc<AtomicBool> {
-    let (over, waiting) = (Arc::new(AtomicBool::new(false)), std::thread::current());
-    let of_thread = over.clone();
-    std::thread::spawn(move || {
-        // Whatever comes means nothing; an error is an end as well.
-        _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-        of_thread.store(true, Ordering::SeqCst);
-        waiting.unpark();
-    });
-    over
 }

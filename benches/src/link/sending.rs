@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jellybean_benches::monotonic_ns;
+use jellybean_benches::{failed, monotonic_ns};
 use jellybean_engine::link::{Draft, Links, Sender};
 use jellybean_engine::net::Member;
 use jellybean_engine::net::zenoh::{Settings, Zenoh};
@@ -14,7 +14,7 @@ use zenoh::Wait;
 use zenoh::pubsub::Publisher;
 use zenoh::qos::{CongestionControl, Reliability};
 
-use super::{Over, TRAILER, failed};
+use super::{Over, TRAILER};
 
 /// What plain messages are put under.
 pub(super) const KEY: &str = "jellybean-bench/plain";

@@ -25,6 +25,7 @@ use zenoh::sample::{Sample, SampleKind};
 
 use super::{Inbox, Line, Listening, Member, Network, Presence, Wake};
 use crate::error::{Error, ErrorKind, Result};
+use crate::id::is_plain;
 
 /// Messages, and bytes of them, that wait for one peer's writer; what comes beyond is refused.
 const WAITING_MAX: usize = 1_024;
@@ -141,8 +142,7 @@ impl Zenoh {
 }
 
 fn check_segment(what: &str, name: &str) -> Result<()> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if name.is_empty() || !name.chars().all(plain) {
+    if !is_plain(name) {
         let message = format!("{what} cannot be called \"{name}\"");
         return Err(Error::new(ErrorKind::Invalid, message).way_out("use letters, digits, '-', '_' and '.'"));
     }
