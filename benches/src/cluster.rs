@@ -3,22 +3,19 @@
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use jellybean::Result;
+use jellybean_benches::{address, failed, input_ends};
+use jellybean_engine::Clock;
 use jellybean_engine::net::zenoh::{Settings, Zenoh};
 use jellybean_engine::net::{Member, Network};
 use jellybean_engine::node::{Blueprint, CONTROLLER, Node, NodeSettings};
-use jellybean_engine::{Clock, Error, ErrorKind};
 
 /// Nodes by name, each a process; they end with this one.
 pub(crate) struct Cluster {
     children: Vec<Child>,
     controller: SocketAddr,
-}
-
-fn failed(what: &str) -> impl FnOnce(std::io::Error) -> Error + '_ {
-    move |cause| Error::new(ErrorKind::Unavailable, what).because(cause)
 }
 
 impl Cluster {
@@ -48,11 +45,6 @@ impl Cluster {
     pub(crate) fn network(&self) -> Result<Arc<dyn Network>> {
         join(CONTROLLER, self.controller, Vec::new())
     }
-
-    /// The nodes' processes.
-    pub(crate) fn ids(&self) -> Vec<u32> {
-        self.children.iter().map(Child::id).collect()
-    }
 }
 
 impl Drop for Cluster {
@@ -72,20 +64,10 @@ fn join(name: &str, listen: SocketAddr, connect: Vec<SocketAddr>) -> Result<Arc<
 
 /// `node NAME LISTEN CONNECT,…`: runs until standard input ends.
 pub(crate) fn serve(blueprint: Blueprint, name: &str, listen: &str, connect: &str) -> Result<()> {
-    let address = |text: &str| {
-        text.parse::<SocketAddr>()
-            .map_err(|e| Error::new(ErrorKind::Invalid, format!("\"{text}\" is no address")).because(e))
-    };
     let connect: Result<Vec<_>> = connect.split(',').map(address).collect();
     let network = join(name, address(listen)?, connect?)?;
-    let (over, here) = (Arc::new(AtomicBool::new(false)), std::thread::current());
-    let ends = over.clone();
-    std::thread::spawn(move || {
-        _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-        ends.store(true, Ordering::Relaxed);
-        here.unpark();
-    });
+    let over = input_ends();
     let settings = NodeSettings { blueprint, clock: Clock::real(), follows_clock: true, imitate: None };
-    Node::new(network, settings)?.run(&|| over.load(Ordering::Relaxed));
+    Node::new(network, settings)?.run(&|| over.load(Ordering::SeqCst));
     Ok(())
 }

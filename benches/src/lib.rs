@@ -1,5 +1,11 @@
-//! What the benchmarks share: processor time, memory, the load of the rest of the machine.
+//! What the benchmarks share: processor time, memory, the load of the rest of the machine, second processes.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jellybean_engine::{Error, ErrorKind, Result};
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 /// Clock ticks per second in `/proc`: 100 on every Linux that there is.
@@ -40,6 +46,13 @@ pub fn resident_mb() -> f64 {
     statm.split_whitespace().nth(1).and_then(|p| p.parse::<f64>().ok()).unwrap_or(0.0) * PAGE_BYTES / 1e6
 }
 
+/// Nanoseconds on the clock that every process of the machine shares.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
+
 /// The middle of some figures, and how far they spread.
 #[derive(Clone, Debug, Serialize)]
 pub struct Spread {
@@ -60,4 +73,31 @@ impl Spread {
         let at = |i: usize| sorted.get(i).copied().unwrap_or(f64::NAN);
         Self { least: at(0), median: at(sorted.len() / 2), most: at(sorted.len().saturating_sub(1)) }
     }
+}
+
+/// What the machine would not do.
+pub fn failed(what: &str) -> impl FnOnce(std::io::Error) -> Error + '_ {
+    move |cause| Error::new(ErrorKind::Unavailable, what).because(cause)
+}
+
+/// An address from the command line.
+///
+/// # Errors
+/// `Invalid` if it is none.
+pub fn address(text: &str) -> Result<SocketAddr> {
+    text.parse().map_err(|e| Error::new(ErrorKind::Invalid, format!("\"{text}\" is no address")).because(e))
+}
+
+/// Set when standard input ends; then this thread is woken.
+#[must_use]
+pub fn input_ends() -> Arc<AtomicBool> {
+    let (over, waiting) = (Arc::new(AtomicBool::new(false)), std::thread::current());
+    let of_thread = over.clone();
+    std::thread::spawn(move || {
+        // Whatever comes means nothing; an error is an end as well.
+        _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        of_thread.store(true, Ordering::SeqCst);
+        waiting.unpark();
+    });
+    over
 }

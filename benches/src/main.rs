@@ -1,7 +1,7 @@
 //! Benchmarks, one subcommand each; every one prints a JSON object, as kept under `runs/`.
 //!
 //! `cargo run --release -p jellybean-benches -- bare-loop | cameras | idle | memory | cuts | frame-path | workload | workload-split |
-//! moves | outage | simulate`
+//! moves | outage | link | sever | simulate`
 
 #![allow(clippy::print_stdout, reason = "results go to standard output")]
 
@@ -11,9 +11,11 @@ mod cluster;
 mod cuts;
 mod frame_path;
 mod idle;
+mod link;
 mod memory;
 mod moves;
 mod outage;
+mod sever;
 mod simulate;
 mod workload;
 
@@ -26,7 +28,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let argument = |i: usize| arguments.get(i).map(String::as_str);
     let number = |i: usize, default: u64| argument(i).and_then(|a| a.parse().ok()).unwrap_or(default);
-    let outcome = load_runtime().and_then(|()| match argument(0) {
+    let outcome = with_runtime(argument(0)).and_then(|()| match argument(0) {
         Some("bare-loop") => {
             bare_loop::run(argument(1).unwrap_or("w4"), number(2, 5), number(3, 1).clamp(1, 64) as usize)
         }
@@ -48,8 +50,12 @@ fn main() -> ExitCode {
         }
         Some("simulate") => simulate::run(number(1, 1_000), number(2, 0)),
         Some("outage") => outage::run(number(1, 5)),
+        Some("link") => link::run(number(1, 5)),
+        Some("sever") => sever::run(number(1, 10)),
+        Some("sever-end") => sever::serve(argument(1).unwrap_or_default()),
+        Some("link-end") => link::serve(argument(1).unwrap_or_default(), argument(2).unwrap_or_default()),
         _ => {
-            println!("bare-loop [MODEL PAIRS SLOTS] | cameras [SECONDS] | idle [SECONDS] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH] | workload-split [FOLDER BATCH] | moves [CHANGES KEYS RATE] | outage [TRIES] | simulate [RUNS SEED]");
+            println!("bare-loop [MODEL PAIRS SLOTS] | cameras [SECONDS] | idle [SECONDS] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH] | workload-split [FOLDER BATCH] | moves [CHANGES KEYS RATE] | outage [TRIES] | link [PAIRS] | sever [TIMES] | simulate [RUNS SEED]");
             Ok(())
         }
     });
@@ -62,7 +68,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn load_runtime() -> jellybean::Result<()> {
+/// The benches of links know of no model.
+fn with_runtime(bench: Option<&str>) -> jellybean::Result<()> {
+    if bench.is_some_and(|bench| bench.starts_with("link") || bench.starts_with("sever")) {
+        return Ok(());
+    }
     let cache = Cache::new(Environment::of_process())?;
     runtime::load(&onnxruntime_library(&cache, None, &runtime::probe, &silent)?)
 }

@@ -15,6 +15,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jellybean::Result;
+use jellybean_benches::monotonic_ns;
 use jellybean_engine::plan::{Assignment, Plan};
 use jellybean_engine::runner::{AnyRunner, Interrupter, Recipe, Runner, Runners};
 use jellybean_engine::sink::{Sink, Writer};
@@ -24,7 +25,6 @@ use jellybean_operators::model::{RawInput, RawModel, Values};
 use jellybean_operators::picture::{Format, Picture};
 use jellybean_operators::pixels::RgbBuffer;
 use jellybean_operators::prelude::*;
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 const CAMERAS: u64 = 4;
@@ -119,8 +119,7 @@ impl Workload {
 
 /// Seconds of the clock that every process of the machine shares.
 pub(crate) fn now_s() -> f64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
+    monotonic_ns() as f64 / 1e9
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -284,6 +283,17 @@ fn embed(embedder: &mut RawModel, crops: &[u8]) -> std::result::Result<u64, Fail
     })
 }
 
+/// The outcomes of a batch that succeeds or fails as one.
+fn all_or_none<T>(
+    outcome: std::result::Result<Vec<T>, Failure>,
+    items: usize,
+) -> Vec<std::result::Result<T, Failure>> {
+    match outcome {
+        Ok(made) => made.into_iter().map(Ok).collect(),
+        Err(failure) => vec![failure; items].into_iter().map(Err).collect(),
+    }
+}
+
 impl Runner for Seeing {
     type In = Picture;
     type Out = u64;
@@ -291,10 +301,7 @@ impl Runner for Seeing {
     fn run(&mut self, batch: Vec<Picture>) -> Vec<std::result::Result<u64, Failure>> {
         self.detector.rearm();
         self.embedder.rearm();
-        match self.see(&batch) {
-            Ok(hits) => hits.into_iter().map(Ok).collect(),
-            Err(failure) => batch.iter().map(|_| Err(failure.clone())).collect(),
-        }
+        all_or_none(self.see(&batch), batch.len())
     }
 
     fn interrupter(&self) -> Option<Interrupter> {

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, micros};
 use crate::cutover::Cut;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::GenerationId;
 use crate::ledger::Accounts;
 use crate::link::Links;
 use crate::net::{Member, Network};
+pub use crate::node::CLIENT;
 use crate::node::{CONTROLLER, Sleeper};
 use crate::plan::Plan;
 use crate::talk::Talk;
@@ -21,8 +22,6 @@ use crate::talk::Talk;
 pub(crate) const ASK: &str = "ask";
 pub(crate) const ASKS: &str = "asks";
 pub(crate) const REPLIES: &str = "replies";
-/// What the names of clients begin with.
-pub const CLIENT: &str = "client-";
 /// How long a controller may take to show up.
 const MEET_MAX: Duration = Duration::from_secs(10);
 
@@ -84,7 +83,7 @@ impl Client {
             }
         }))?;
         let links = Links::new(network, clock.clone(), sleeper.waking());
-        let until_us = clock.now_us() + MEET_MAX.as_micros() as u64;
+        let until_us = clock.now_us() + micros(MEET_MAX);
         let controller = loop {
             if let Some(member) = found.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 break member;
@@ -103,12 +102,10 @@ impl Client {
 
     fn ask(&mut self, ask: &Ask, patience: Duration) -> Result<Reply> {
         self.talk.say(ask);
-        let until_us = self.clock.now_us() + patience.as_micros() as u64;
+        let until_us = self.clock.now_us() + micros(patience);
         loop {
             let next_us = self.links.turn();
             if let Some(reply) = self.talk.hear()? {
-                // The last acknowledgement spares the controller its questions.
-                self.links.turn();
                 return Ok(reply);
             }
             let now_us = self.clock.now_us();

@@ -20,6 +20,11 @@ struct Steering {
 /// By how much of the time that has passed a clock that follows another one is moved, at most.
 const SLEW: u64 = 50;
 
+/// A duration in whole microseconds.
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// A handle on time since its origin; clones share it.
 ///
 /// ```
@@ -58,7 +63,7 @@ impl Clock {
     pub fn now_us(&self) -> u64 {
         match &self.0 {
             Kind::Real { origin, steering } => {
-                let own_us = u64::try_from(origin.elapsed().as_micros()).unwrap_or(u64::MAX);
+                let own_us = micros(origin.elapsed());
                 match steering.ahead_us.load(Ordering::Relaxed) {
                     0 => own_us,
                     ahead_us => {
@@ -75,7 +80,7 @@ impl Clock {
     /// it goes a little faster or slower, and never back.
     pub fn follow(&self, ahead_us: i64) {
         let Kind::Real { origin, steering } = &self.0 else { return };
-        let own_us = u64::try_from(origin.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let own_us = micros(origin.elapsed());
         let before_us = steering.followed_us.swap(own_us.max(1), Ordering::Relaxed);
         let most_us = match before_us {
             0 => i64::MAX,
@@ -108,7 +113,7 @@ impl Clock {
     /// Moves a simulated clock; a real one moves by itself, and ignores this.
     pub fn advance(&self, by: Duration) {
         if let Kind::Simulated { now_us, .. } = &self.0 {
-            now_us.fetch_add(u64::try_from(by.as_micros()).unwrap_or(u64::MAX), Ordering::AcqRel);
+            now_us.fetch_add(micros(by), Ordering::AcqRel);
         }
     }
 

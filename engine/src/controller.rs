@@ -3,19 +3,27 @@
 //! It holds no truth of its own: what runs is asked of the nodes, so that another one can take over at any time,
 //! in a higher term. What it decides is decided by [`CutOver`]; this is the loop around it.
 
+mod books;
+mod clients;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender};
 
-use crate::client::{ASK, ASKS, Ask, CLIENT, REPLIES, Reply, Status};
-use crate::clock::Clock;
+use self::books::{Collection, Reader};
+use self::clients::Waiter;
+use crate::client::{Ask, CLIENT, Reply};
+use crate::clock::{Clock, micros};
 use crate::cutover::{Action, Cut, CutOver, Event, Wish};
 use crate::error::{Error, ErrorKind, Result};
+use crate::id::GenerationId;
 use crate::ledger::Books;
 use crate::link::Links;
-use crate::message::{ASKING, FromNode, Load, Order, Passed, Standing, ToNode, Word};
+use crate::message::{ASKING, Decide, FromNode, Load, Order, Passed, Prepare, Standing, ToNode, Word};
 use crate::net::{Member, Presence};
 use crate::node::{ORDERS, TALK, WORDS};
 use crate::part::sources_of;
@@ -24,22 +32,15 @@ use crate::talk::Talk;
 use crate::topology::Graph;
 
 /// How long nodes may take to show up and to make the topology.
-pub(crate) const GATHER_MAX: Duration = Duration::from_secs(30);
+const GATHER_MAX: Duration = Duration::from_secs(30);
 /// How long a plan may take to be prepared: models are loaded and warmed in it.
 const PREPARE_MAX: Duration = Duration::from_secs(120);
 /// How long a decided change may take to drain.
 const DRAIN_MAX: Duration = Duration::from_secs(600);
-/// How long nodes may take to tell what their books say.
-const BOOKS_MAX: Duration = Duration::from_secs(10);
 /// How long a node may be out of reach before it counts as lost: a cut link is not a dead node.
 const LOST_AFTER: Duration = Duration::from_secs(20);
 /// How long the last orders may take to arrive.
 const FAREWELL_MAX: Duration = Duration::from_secs(2);
-
-/// Clients that are heard at once.
-const CLIENTS_MAX: usize = 16;
-/// The wishes of clients are numbered from here.
-const CLIENTS_WISHES: u64 = 1 << 32;
 
 /// What the outside asks of the controller.
 pub(crate) enum Request {
@@ -80,10 +81,12 @@ pub(crate) struct Controller {
     clients: BTreeMap<Member, Talk<Reply, Ask>>,
     /// Nodes with sources: who is told what sinks have passed.
     sources: BTreeSet<String>,
-    plans: BTreeMap<crate::id::GenerationId, Arc<Plan>>,
+    plans: BTreeMap<GenerationId, Arc<Plan>>,
     /// What nodes said of the run after they had told how they stand, and before everybody had.
-    early: Vec<FromNode>,
+    held: Vec<FromNode>,
     answers: BTreeMap<u64, Answer>,
+    /// Wishes that came before anything could be changed.
+    early: Vec<(Wish, Waiter)>,
     collections: BTreeMap<u64, Collection>,
     next_request: u64,
     fault: Option<Error>,
@@ -124,35 +127,9 @@ struct Answer {
     fail_us: u64,
 }
 
-/// Who waits for a change of plan.
-enum Waiter {
-    Here(Sender<Result<Cut>>),
-    Client(Member),
-}
-
-/// For whom books are collected.
-enum Reader {
-    /// The end of the run.
-    Run,
-    Here(Sender<Books>),
-    Client(Member),
-}
-
-/// Books that are being collected.
-struct Collection {
-    missing: BTreeSet<String>,
-    books: Books,
-    until_us: u64,
-    to: Reader,
-}
-
-fn us(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
 impl Controller {
     pub(crate) fn new(setting: Setting) -> Self {
-        let until_us = setting.clock.now_us() + us(GATHER_MAX);
+        let until_us = setting.clock.now_us() + micros(GATHER_MAX);
         Self {
             phase: Phase::Gathering { until_us },
             state: CutOver::new(setting.nodes.clone(), 1),
@@ -162,8 +139,9 @@ impl Controller {
             clients: BTreeMap::new(),
             sources: BTreeSet::new(),
             plans: BTreeMap::new(),
-            early: Vec::new(),
+            held: Vec::new(),
             answers: BTreeMap::new(),
+            early: Vec::new(),
             collections: BTreeMap::new(),
             next_request: 0,
             fault: None,
@@ -226,44 +204,17 @@ impl Controller {
         if !self.setting.nodes.contains(&member.name) {
             return;
         }
-        let known = self.peers.get(&member.name).map(|peer| peer.talk.with().clone());
-        match (&known, is_here) {
-            (Some(_), true) if self.has_gone(&member.name) && known.as_ref() != Some(&member) => {
-                self.lost(&member)
-            }
-            (Some(known), true) if *known != member => {
-                self.fail(
-                    Error::new(ErrorKind::Invalid, format!("two nodes are called \"{member}\""))
-                        .way_out("stop one of them; a node that was lost cannot come back into a run"),
-                );
-            }
-            (Some(_), is_here) if known.as_ref() == Some(&member) => {
-                let now_us = self.now_us();
-                if let Some(peer) = self.peers.get_mut(&member.name) {
-                    peer.gone_us = (!is_here).then_some(now_us);
-                }
-            }
-            (None, true) => self.meet(&member),
+        let now_us = self.now_us();
+        match self.peers.get_mut(&member.name) {
+            Some(peer) if *peer.talk.with() == member => peer.gone_us = (!is_here).then_some(now_us),
+            Some(peer) if is_here && peer.gone_us.is_some() => self.lost(&member),
+            Some(_) if is_here => self.fail(
+                Error::new(ErrorKind::Invalid, format!("two nodes are called \"{member}\""))
+                    .way_out("stop one of them; a node that was lost cannot come back into a run"),
+            ),
+            None if is_here => self.meet(&member),
             _ => {}
         }
-    }
-
-    fn client(&mut self, member: Member, is_here: bool) {
-        if !is_here {
-            self.clients.remove(&member);
-            return;
-        }
-        if self.clients.len() >= CLIENTS_MAX {
-            return tracing::error!(%member, "more clients than {CLIENTS_MAX} at once are not heard");
-        }
-        match Talk::open(&self.setting.links, &member, ASK, REPLIES, ASKS) {
-            Ok(talk) => _ = self.clients.insert(member, talk),
-            Err(error) => tracing::error!(%error, "a client cannot be talked to"),
-        }
-    }
-
-    fn has_gone(&self, node: &str) -> bool {
-        self.peers.get(node).is_some_and(|peer| peer.gone_us.is_some())
     }
 
     fn meet(&mut self, member: &Member) {
@@ -282,7 +233,7 @@ impl Controller {
         for collection in self.collections.values_mut() {
             collection.missing.remove(&member.name);
         }
-        if matches!(self.phase, Phase::Closing | Phase::Leaving { .. } | Phase::Over) {
+        if self.is_ending() {
             return;
         }
         let is_used = self.plans.values().any(|plan| plan.nodes().contains(&*member.name));
@@ -315,76 +266,19 @@ impl Controller {
         for (node, word) in heard {
             self.heard(node, word);
         }
-        let mut asked = Vec::new();
-        self.clients.retain(|member, talk| match talk.hear() {
-            Ok(ask) => {
-                asked.extend(ask.map(|ask| (member.clone(), ask)));
-                true
-            }
-            Err(_) => false,
-        });
-        asked.into_iter().for_each(|(member, ask)| self.asked(member, ask));
+        self.hear_clients();
     }
 
-    fn asked(&mut self, member: Member, ask: Ask) {
-        match ask {
-            Ask::Status => self.collect(Reader::Client(member)),
-            Ask::Stop => {
-                self.reply(&member, &Reply::Stopping);
-                self.request(Request::Stop);
-            }
-            Ask::Apply(plan) => {
-                let plan = Arc::new(plan);
-                let checked = plan.check(&self.setting.graph, &self.setting.nodes);
-                let running = self.plans.values().next().cloned();
-                let checked = checked.and_then(|()| {
-                    running.map_or(Ok(()), |running| plan.check_sources(&self.setting.graph, &running))
-                });
-                if let Err(error) = checked {
-                    return self.reply(&member, &Reply::Applied(Err(error)));
-                }
-                self.next_request += 1;
-                let id = CLIENTS_WISHES + self.next_request;
-                self.wish(Wish { id, plan }, Waiter::Client(member));
-            }
-        }
-    }
-
-    fn reply(&self, client: &Member, reply: &Reply) {
-        if let Some(talk) = self.clients.get(client) {
-            talk.say(reply);
-        }
-    }
-
-    fn status(&self, books: &Books) -> Status {
-        let generation = self.state.running();
-        Status {
-            topology: self.setting.graph.name().to_owned(),
-            term: self.term,
-            generation,
-            plan: generation.and_then(|id| self.plans.get(&id)).map(|plan| (**plan).clone()),
-            nodes: self
-                .setting
-                .nodes
-                .iter()
-                .map(|n| (n.clone(), self.peers.contains_key(n) && !self.has_gone(n)))
-                .collect(),
-            ledger: books.accounts(),
-        }
-    }
-
-    fn tell_outcome(&self, to: &Waiter, outcome: Result<Cut>) {
-        match to {
-            Waiter::Here(to) => _ = to.send(outcome),
-            Waiter::Client(member) => self.reply(member, &Reply::Applied(outcome)),
-        }
+    /// Whether nothing can be changed any more.
+    fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Closing | Phase::Leaving { .. } | Phase::Over)
     }
 
     fn heard(&mut self, node: String, word: Word) {
         match word {
             Word::Standing(standing) => {
                 // It holds whatever was said before it.
-                self.early.retain(|word| word.node != node);
+                self.held.retain(|word| word.node != node);
                 if let Some(peer) = self.peers.get_mut(&node) {
                     peer.standing = Some(*standing);
                 }
@@ -396,17 +290,11 @@ impl Controller {
             }
             Word::Loaded(Err(error)) => self.fail(error.at(format!("node \"{node}\""))),
             word if matches!(self.phase, Phase::Gathering { .. }) && word.is_of_the_run() => {
-                self.early.push(FromNode { node, word });
+                self.held.push(FromNode { node, word });
             }
             Word::Passed(passed) => self.relay(&node, &ToNode::Passed(passed)),
             Word::Degraded(frames) => self.relay(&node, &ToNode::Degraded(frames)),
-            Word::Books { request, books } => {
-                if let Some(collection) = self.collections.get_mut(&request)
-                    && collection.missing.remove(&node)
-                {
-                    collection.books.add(*books);
-                }
-            }
+            Word::Books { request, books } => self.booked(&node, request, *books),
             Word::AskClock { sent_us } => {
                 self.tell(&node, ToNode::Clock { sent_us, now_us: self.now_us() });
             }
@@ -439,9 +327,17 @@ impl Controller {
     }
 
     fn wish(&mut self, wish: Wish, to: Waiter) {
+        match self.phase {
+            Phase::Running => {}
+            Phase::Gathering { .. } | Phase::Loading { .. } => return self.early.push((wish, to)),
+            _ => {
+                let error = Error::new(ErrorKind::Unavailable, "the plan was not applied: the run is ending");
+                return self.tell_outcome(&to, Err(error));
+            }
+        }
         let now_us = self.now_us();
-        let fail_us = now_us + us(PREPARE_MAX + DRAIN_MAX);
-        self.answers.insert(wish.id, Answer { to, give_up_us: Some(now_us + us(PREPARE_MAX)), fail_us });
+        let fail_us = now_us + micros(PREPARE_MAX + DRAIN_MAX);
+        self.answers.insert(wish.id, Answer { to, give_up_us: Some(now_us + micros(PREPARE_MAX)), fail_us });
         self.decide(Event::Apply(wish));
     }
 
@@ -462,6 +358,11 @@ impl Controller {
                 }
             }
             _ => {}
+        }
+        if matches!(self.phase, Phase::Running) {
+            for (wish, to) in std::mem::take(&mut self.early) {
+                self.wish(wish, to);
+            }
         }
         self.deliver_books();
     }
@@ -484,13 +385,13 @@ impl Controller {
                 self.sources = sources_of(&self.setting.graph, &wish.plan).map(str::to_owned).collect();
                 self.state = CutOver::new(self.setting.nodes.clone(), self.term);
                 self.tell_all(&ToNode::Load(self.setting.load.clone()));
-                let until_us = self.now_us() + us(GATHER_MAX);
+                let until_us = self.now_us() + micros(GATHER_MAX);
                 self.phase = Phase::Loading { until_us, missing: self.setting.nodes.clone() };
             }
             (Some((node, _)), Some(_)) => {
                 let message = format!("node \"{node}\" runs something already");
                 let error = Error::new(ErrorKind::Invalid, message);
-                self.fail(error.way_out("stop that run first, or take it over with `control`"));
+                self.fail(error.way_out("stop that run first, or take it over with `deploy --take-over`"));
             }
             (None, None) => {
                 let message = "there is nothing to take over: no node runs anything";
@@ -520,9 +421,7 @@ impl Controller {
             self.fault.get_or_insert(Error::new(ErrorKind::NotFound, message).way_out("deploy it again"));
         }
         self.act_all(actions);
-        std::mem::take(&mut self.early)
-            .into_iter()
-            .for_each(|FromNode { node, word }| self.heard(node, word));
+        std::mem::take(&mut self.held).into_iter().for_each(|FromNode { node, word }| self.heard(node, word));
     }
 
     fn decide(&mut self, event: Event) {
@@ -539,7 +438,7 @@ impl Controller {
                 Action::Decide { generation, cut } => {
                     let now_us = self.now_us();
                     let began_us = *self.began_us.get_or_insert(now_us);
-                    self.tell_all(&ToNode::Decide(crate::message::Decide { generation, cut, began_us }));
+                    self.tell_all(&ToNode::Decide(Decide { generation, cut, began_us }));
                     // From now on it only remains to wait for what was before.
                     self.answers.values_mut().for_each(|answer| answer.give_up_us = None);
                 }
@@ -562,17 +461,12 @@ impl Controller {
         }
     }
 
-    fn prepare(
-        &mut self,
-        generation: crate::id::GenerationId,
-        previous: Option<crate::id::GenerationId>,
-        plan: Arc<Plan>,
-    ) {
+    fn prepare(&mut self, generation: GenerationId, previous: Option<GenerationId>, plan: Arc<Plan>) {
         let before = previous.and_then(|id| Some((id, self.plans.get(&id)?.clone())));
         self.plans.insert(generation, plan.clone());
         let members =
             self.peers.iter().map(|(name, peer)| (name.clone(), peer.talk.with().clone())).collect();
-        let prepare = crate::message::Prepare { generation, previous: before, plan, members };
+        let prepare = Prepare { generation, previous: before, plan, members };
         self.tell_all(&ToNode::Prepare(prepare));
     }
 
@@ -589,35 +483,6 @@ impl Controller {
         self.peers.keys().for_each(|node| self.tell(node, order.clone()));
     }
 
-    /// Asks every node for its books.
-    fn collect(&mut self, to: Reader) {
-        self.next_request += 1;
-        let request = self.next_request;
-        let until_us = self.now_us() + us(BOOKS_MAX);
-        let missing = self.peers.keys().cloned().collect();
-        self.tell_all(&ToNode::Books { request });
-        self.collections.insert(request, Collection { missing, books: Books::default(), until_us, to });
-    }
-
-    fn deliver_books(&mut self) {
-        let now_us = self.now_us();
-        let is_due = |c: &Collection| c.missing.is_empty() || now_us >= c.until_us;
-        let due: Vec<u64> = self.collections.iter().filter(|(_, c)| is_due(c)).map(|(r, _)| *r).collect();
-        for request in due {
-            let Some(collection) = self.collections.remove(&request) else { continue };
-            match collection.to {
-                Reader::Here(to) => _ = to.send(collection.books),
-                Reader::Client(member) => {
-                    self.reply(&member, &Reply::Status(Box::new(self.status(&collection.books))));
-                }
-                Reader::Run => {
-                    self.tell_all(&ToNode::Unload);
-                    self.leave(Some(collection.books));
-                }
-            }
-        }
-    }
-
     /// What takes too long is given up; returns when the next thing will have.
     fn overdue(&mut self) -> Option<u64> {
         let now_us = self.now_us();
@@ -631,7 +496,7 @@ impl Controller {
                 error.way_out("start them, and see that they reach this controller's --listen address"),
             );
         }
-        let gone = |peer: &Peer| peer.gone_us.map(|at_us| at_us + us(LOST_AFTER));
+        let gone = |peer: &Peer| peer.gone_us.map(|at_us| at_us + micros(LOST_AFTER));
         let dead = self.peers.values().find(|peer| gone(peer).is_some_and(|at_us| now_us >= at_us));
         if let Some(member) = dead.map(|peer| peer.talk.with().clone()) {
             self.lost(&member);
@@ -673,11 +538,13 @@ impl Controller {
 
     /// The run cannot go on: what the books say is collected from whoever is left.
     fn fail(&mut self, error: Error) {
-        if matches!(self.phase, Phase::Closing | Phase::Leaving { .. } | Phase::Over) {
+        if self.is_ending() {
             return;
         }
-        for (_, answer) in std::mem::take(&mut self.answers) {
-            self.tell_outcome(&answer.to, Err(error.again()));
+        let early = std::mem::take(&mut self.early).into_iter().map(|(_, to)| to);
+        let waiting = std::mem::take(&mut self.answers).into_values().map(|answer| answer.to);
+        for to in early.chain(waiting).collect::<Vec<_>>() {
+            self.tell_outcome(&to, Err(error.again()));
         }
         if let Some((_, to)) = self.setting.first.take() {
             _ = to.send(Err(error.again()));
@@ -693,10 +560,7 @@ impl Controller {
     }
 
     fn leave(&mut self, books: Option<Books>) {
-        let until_us = self.now_us() + us(FAREWELL_MAX);
+        let until_us = self.now_us() + micros(FAREWELL_MAX);
         self.phase = Phase::Leaving { until_us, books };
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -187,7 +187,7 @@ impl Egress {
     }
 }
 
-/// Receives a stream from a link. `edges` are those that the link stands for.
+/// Receives a stream from a link.
 pub(crate) fn ingress<'s>(
     scope: Scope<'s, Epoch>,
     key: &LinkKey,

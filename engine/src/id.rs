@@ -4,6 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Whether a name can stand in plans, files and on the network: letters, digits, `-`, `_` and `.`.
+pub(crate) fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
 /// Logical time: milliseconds since the run began.
 pub type Epoch = u64;
 

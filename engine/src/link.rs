@@ -41,8 +41,11 @@ struct Inner {
     stirred: Arc<AtomicBool>,
     /// When the next thing is due on any end; it may be earlier than it is.
     next_us: Arc<AtomicU64>,
-    ends: Mutex<Vec<(Member, String, Arc<dyn End>)>>,
+    ends: Mutex<Vec<Named>>,
 }
+
+/// An end with its peer and its channel.
+type Named = (Member, String, Arc<dyn End>);
 
 /// One end of a link, as its member's turn sees it.
 trait End: Send + Sync {
@@ -190,9 +193,11 @@ impl Links {
             return Some(inner.next_us.load(Ordering::Relaxed)).filter(|next_us| *next_us < u64::MAX);
         }
         let ends: Vec<_> = lock(&inner.ends).iter().map(|(.., end)| end.clone()).collect();
-        let next_us = ends.iter().filter_map(|end| end.turn(now_us)).min();
-        inner.next_us.store(next_us.unwrap_or(u64::MAX), Ordering::Relaxed);
-        next_us
+        // What becomes due meanwhile, on other threads, is kept.
+        inner.next_us.store(u64::MAX, Ordering::SeqCst);
+        let due_us = ends.iter().filter_map(|end| end.turn(now_us)).min().unwrap_or(u64::MAX);
+        let next_us = due_us.min(inner.next_us.fetch_min(due_us, Ordering::SeqCst));
+        Some(next_us).filter(|next_us| *next_us < u64::MAX)
     }
 
     /// Closes both ends of all links whose channel begins so. Ends stay until then, to answer the other side.
@@ -239,11 +244,10 @@ impl Wires {
         Ok(())
     }
 
-    /// Has the member's turn come by then: what is done between turns would not be followed up else.
-    fn due(&self, at_us: Option<u64>) {
-        if let Some(at_us) = at_us {
-            self.inbox.next_us.fetch_min(at_us, Ordering::Relaxed);
-        }
+    /// Has the member's turn come by then: what is done between turns would not be followed up else. Returns
+    /// whether that is earlier than it would have come.
+    fn due(&self, at_us: Option<u64>) -> bool {
+        at_us.is_some_and(|at_us| at_us < self.inbox.next_us.fetch_min(at_us, Ordering::SeqCst))
     }
 
     fn malformed(&self) {
@@ -269,7 +273,7 @@ struct SendingEnd {
 }
 
 impl Sender {
-    /// Sends a frame: at once if there is credit, and else when there is. Returns its number, from 0.
+    /// Takes in a frame to be sent, by [`Sender::flush`] or at the member's next turn. Returns its number, from 0.
     ///
     /// # Errors
     /// `Invalid` if it is too large for a frame.
@@ -381,9 +385,12 @@ impl Receiver {
 
     /// Tells the sender, soon, that nothing of a frame is left here. Every frame that was received must be settled.
     pub fn settle(&self, seq: u64) {
-        lock(&self.0.state).settle(seq, self.0.clock.now_us());
-        // Its turn is due by the time that it said; a sleeping member must learn of that.
-        self.0.wires.inbox.stir();
+        let mut state = lock(&self.0.state);
+        state.settle(seq, self.0.clock.now_us());
+        // A member that sleeps for longer must learn of it.
+        if self.0.wires.due(state.tell_at_us()) {
+            (self.0.wires.inbox.wake)();
+        }
     }
 
     /// Whom to tell when a frame has come.

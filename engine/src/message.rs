@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::id::{Epoch, GenerationId, StageId};
 use crate::ledger::Books;
 use crate::net::Member;
@@ -79,6 +79,17 @@ pub(crate) struct Prepare {
     pub(crate) members: BTreeMap<String, Member>,
 }
 
+impl Prepare {
+    /// The member that is the node of this name.
+    ///
+    /// # Errors
+    /// `Unavailable` if it is not there.
+    pub(crate) fn member(&self, node: &str) -> Result<&Member, Error> {
+        let lost = || Error::new(ErrorKind::Unavailable, format!("node \"{node}\" is not there"));
+        self.members.get(node).ok_or_else(lost)
+    }
+}
+
 /// A generation that begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Decide {
@@ -147,7 +158,6 @@ impl Word {
 pub(crate) struct Standing {
     /// The highest term that it has had orders of.
     pub(crate) term: u32,
-    pub(crate) load: Option<Load>,
     pub(crate) began_us: Option<u64>,
     /// Its generations, oldest first.
     pub(crate) generations: Vec<GenerationStanding>,
@@ -164,10 +174,9 @@ pub(crate) struct Standing {
 pub(crate) struct GenerationStanding {
     pub(crate) id: GenerationId,
     pub(crate) plan: Arc<Plan>,
+    /// The one that it follows.
     pub(crate) previous: Option<GenerationId>,
     /// Its first epoch, if that is decided.
     pub(crate) from: Option<Epoch>,
-    /// Whether it is built.
-    pub(crate) is_ready: bool,
     pub(crate) is_drained: bool,
 }

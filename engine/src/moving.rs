@@ -8,7 +8,6 @@ use crate::handover::State;
 use crate::id::StageId;
 use crate::link::{Draft, Links, Receiver, Sender};
 use crate::message::Prepare;
-use crate::net::Member;
 use crate::stage::Kind;
 use crate::topology::Graph;
 
@@ -27,15 +26,11 @@ impl Movers {
     pub(crate) fn open(graph: &Graph, prepare: &Prepare, me: &str, links: &Links) -> Result<Self> {
         let mut movers = Self::default();
         let channel = format!("{}/state", prepare.generation);
-        let member = |name: &str| -> Result<&Member> {
-            let lost = || Error::new(ErrorKind::Unavailable, format!("node \"{name}\" is not there"));
-            prepare.members.get(name).ok_or_else(lost)
-        };
         for (from, to) in moves(graph, prepare) {
             if from == me {
-                movers.to.insert(to.to_owned(), links.sender(member(to)?, &channel)?);
+                movers.to.insert(to.to_owned(), links.sender(prepare.member(to)?, &channel)?);
             } else if to == me {
-                movers.from.push(links.receiver(member(from)?, &channel)?);
+                movers.from.push(links.receiver(prepare.member(from)?, &channel)?);
             }
         }
         Ok(movers)

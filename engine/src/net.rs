@@ -4,6 +4,7 @@
 //! of order, and what arrives is whole. Everything that must arrive goes over a [`Link`](crate::link), whose protocol
 //! needs no more than this. Nothing here blocks, and nothing is called back under a lock of the caller's.
 
+pub mod cable;
 pub mod memory;
 pub mod zenoh;
 

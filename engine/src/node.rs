@@ -16,6 +16,7 @@ use timely::worker::Worker;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::id::is_plain;
 use crate::link::{Counts, Links};
 use crate::message::{ASKING, GenerationStanding, Load, Order, Standing, ToNode, Word};
 use crate::net::{Listening, Member, Network, Presence, Wake};
@@ -27,6 +28,8 @@ use crate::topology::Graph;
 
 /// The name of the member that leads a run.
 pub const CONTROLLER: &str = "controller";
+/// What the names of clients begin with.
+pub const CLIENT: &str = "client-";
 /// What a controller and a node say to each other goes over this channel.
 pub(crate) const TALK: &str = "talk";
 pub(crate) const ORDERS: &str = "orders";
@@ -46,8 +49,7 @@ const ROUND_TRIP_FACTOR: u64 = 2;
 /// # Errors
 /// `Invalid`, with what a name may be.
 pub fn check_name(name: &str) -> Result<()> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if name.is_empty() || name == CONTROLLER || name.starts_with("client-") || !name.chars().all(plain) {
+    if name == CONTROLLER || name.starts_with(CLIENT) || !is_plain(name) {
         let message = format!("a node cannot be called \"{name}\"");
         return Err(Error::new(ErrorKind::Invalid, message)
             .way_out("use letters, digits, '-', '_' and '.', and neither \"controller\" nor \"client-…\""));
@@ -322,8 +324,8 @@ impl Node {
     }
 
     fn standing(&self) -> Standing {
-        let of_run = self.part.as_ref().map(Part::standing).unwrap_or_default();
-        Standing { term: self.term, load: self.load.clone(), ..of_run }
+        let of_part = self.part.as_ref().map(Part::standing).unwrap_or_default();
+        Standing { term: self.term, ..of_part }
     }
 
     fn load(&mut self, load: &Load) -> Result<()> {

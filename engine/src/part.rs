@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use timely::worker::Worker;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, micros};
 use crate::compile::{Ends, compile, crossings};
 use crate::digest::Digest;
 use crate::entry::{Entries, Gate};
@@ -20,7 +20,7 @@ use crate::id::{Epoch, GenerationId, StageId};
 use crate::ledger::{DEGRADED_MAX, Ledger};
 use crate::link::Links;
 use crate::local::{Local, Shared};
-use crate::message::{Decide, GenerationStanding, Passed, Prepare, Standing, Word};
+use crate::message::{ASKING, Decide, GenerationStanding, Passed, Prepare, Standing, Word};
 use crate::moving::Movers;
 use crate::plan::Plan;
 use crate::pool::Pools;
@@ -60,6 +60,8 @@ struct Live {
     dataflow: Option<usize>,
     drained: bool,
     movers: Movers,
+    /// Whether others have to be told what sinks here have passed.
+    has_sources_elsewhere: bool,
 }
 
 impl Part {
@@ -103,11 +105,15 @@ impl Part {
     /// Wakes what is due; returns when more will be, by the clock in microseconds.
     pub(crate) fn wake_due(&self) -> Option<u64> {
         let now_us = self.shared.clock.now_us();
-        let by_hand = self.shared.pools.turn(now_us).into_iter().chain(self.shared.entries.turn());
-        let by_hand = by_hand.min();
+        let by_hand = if self.shared.clock.is_simulated() {
+            [self.shared.pools.turn(now_us), self.shared.entries.turn()]
+        } else {
+            // Threads do it.
+            [None, None]
+        };
         self.local.timers.fire(now_us);
-        let next_us = self.local.timers.next_in(now_us).map(|wait| now_us + wait.as_micros() as u64);
-        by_hand.into_iter().chain(next_us).min()
+        let next_us = self.local.timers.next_in(now_us).map(|wait| now_us + micros(wait));
+        by_hand.into_iter().chain([next_us]).flatten().min()
     }
 
     /// Opens what a plan needs on a helper thread: loading a model must not hold the data up.
@@ -157,16 +163,12 @@ impl Part {
         let (me, plan) = (&self.shared.node, &prepare.plan);
         let mut ends = Ends::default();
         for key in crossings(&self.graph, plan) {
-            let member = |name: &str| {
-                let lost = || Error::new(ErrorKind::Unavailable, format!("node \"{name}\" is not there"));
-                prepare.members.get(name).ok_or_else(lost)
-            };
             let channel = key.channel(prepare.generation);
             if key.from == *me {
-                let sender = self.links.sender(member(&key.to)?, &channel)?;
+                let sender = self.links.sender(prepare.member(&key.to)?, &channel)?;
                 ends.senders.insert(key, sender);
             } else if key.to == *me {
-                let receiver = self.links.receiver(member(&key.from)?, &channel)?;
+                let receiver = self.links.receiver(prepare.member(&key.from)?, &channel)?;
                 ends.receivers.insert(key, receiver);
             }
         }
@@ -175,7 +177,9 @@ impl Part {
         let generation =
             Generation::new(prepare.generation, plan.clone(), previous, self.local.clone(), opened);
         let dataflow = compile(worker, &self.graph, plan, me, &generation, ends);
-        self.generations.insert(prepare.generation, Live { generation, dataflow, drained: false, movers });
+        let has_sources_elsewhere = sources_of(&self.graph, plan).any(|node| node != me);
+        let live = Live { generation, dataflow, drained: false, movers, has_sources_elsewhere };
+        self.generations.insert(prepare.generation, live);
         Ok(())
     }
 
@@ -292,8 +296,6 @@ impl Part {
     fn book_sinks(&mut self) {
         let at_us = self.shared.clock.now_us();
         for (id, live) in self.generations.iter().filter(|(_, live)| live.generation.from().is_some()) {
-            let has_sources_elsewhere =
-                sources_of(&self.graph, &live.generation.plan).any(|n| n != self.shared.node);
             for sink in live.generation.sinks.borrow_mut().iter_mut() {
                 let frontier = sink.probe.with_frontier(|f| f.as_option().copied());
                 // `told` starts at `None`; a frontier that is through is told once, as the maximum.
@@ -303,7 +305,7 @@ impl Part {
                 }
                 sink.told = Some(now);
                 self.shared.ledger.sink_passed(*id, sink.sink, frontier, at_us);
-                if has_sources_elsewhere {
+                if live.has_sources_elsewhere {
                     let passed = Passed { generation: *id, sink: sink.sink, frontier, at_us };
                     self.passed.insert((*id, sink.sink), passed);
                     self.words.push(Word::Passed(passed));
@@ -345,14 +347,13 @@ impl Part {
         self.generations.values().filter(|live| live.generation.from().is_some() && !live.drained).count()
     }
 
-    /// What a new controller needs to know.
+    /// What a new controller needs to know; the term is the node's.
     pub(crate) fn standing(&self) -> Standing {
         let preparing = self.preparing.values().map(|prepare| GenerationStanding {
             id: prepare.generation,
             plan: prepare.plan.clone(),
             previous: prepare.previous.as_ref().map(|(id, _)| *id),
             from: None,
-            is_ready: false,
             is_drained: false,
         });
         let built = self.generations.iter().map(|(id, live)| GenerationStanding {
@@ -360,18 +361,17 @@ impl Part {
             plan: live.generation.plan.clone(),
             previous: live.generation.previous,
             from: live.generation.from(),
-            is_ready: true,
             is_drained: live.drained,
         });
         let mut generations: Vec<_> = built.chain(preparing).collect();
         generations.sort_by_key(|generation| generation.id);
         Standing {
+            term: ASKING,
             began_us: self.began_us,
             generations,
             passed: self.passed.values().copied().collect(),
             degraded: self.degraded.iter().copied().collect(),
             is_stopping: self.is_stopping,
-            ..Standing::default()
         }
     }
 

@@ -307,14 +307,11 @@ impl Run {
 
     fn close(&self) {
         let controller = self.controller.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Its nodes have to be there for as long as it waits for them.
+        controller.into_iter().for_each(join);
         self.quits.store(true, Ordering::Relaxed);
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in controller.into_iter().chain(threads) {
-            thread.thread().unpark();
-            if thread.join().is_err() {
-                tracing::error!("a thread of the run panicked");
-            }
-        }
+        threads.into_iter().for_each(join);
     }
 }
 
@@ -322,6 +319,13 @@ impl Drop for Run {
     fn drop(&mut self) {
         self.stop();
         self.close();
+    }
+}
+
+fn join(thread: JoinHandle<()>) {
+    thread.thread().unpark();
+    if thread.join().is_err() {
+        tracing::error!("a thread of the run panicked");
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::StageId;
+use crate::id::{StageId, is_plain};
 use crate::record::{Batch, Data, FAN_OUT_DEPTH_MAX};
 use crate::stage::{Build, Decode, Kind, Prepare};
 
@@ -153,8 +153,7 @@ fn faults(draft: &Draft) -> Vec<String> {
     let used: BTreeSet<StageId> = draft.stages.iter().flat_map(|s| s.inputs.iter().copied()).collect();
     for (i, stage) in draft.stages.iter().enumerate() {
         let name = &stage.name;
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if name.is_empty() || !name.chars().all(plain) {
+        if !is_plain(name) {
             faults.push(format!(
                 "stage name \"{name}\" is not made of letters, digits, '-', '_' and '.'; rename it"
             ));

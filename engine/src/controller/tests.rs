@@ -113,7 +113,7 @@ impl World {
             self.hub.deliver(self.clock.now_us());
             _ = self.node.turn();
             if let Err(ending) = led.controller.turn() {
-                return Some(ending);
+                return Some(*ending);
             }
             self.clock.advance(Duration::from_millis(1));
         }

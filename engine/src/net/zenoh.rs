@@ -4,11 +4,16 @@
 //! zenoh promises is not relied on: a put blocks while the other side's buffers are full, so that each peer
 //! has a writer's thread of its own behind a bounded queue, and a black hole to one holds up no other.
 
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,12 +25,16 @@ use zenoh::sample::{Sample, SampleKind};
 
 use super::{Inbox, Line, Listening, Member, Network, Presence, Wake};
 use crate::error::{Error, ErrorKind, Result};
+use crate::id::is_plain;
 
 /// Messages, and bytes of them, that wait for one peer's writer; what comes beyond is refused.
 const WAITING_MAX: usize = 1_024;
 const WAITING_BYTES_MAX: usize = 16 << 20;
 /// A peer that is silent for so long is not connected any more; what it missed is sent again.
 const LEASE_MS: u64 = 1_000;
+/// How long two sessions may take to shake hands, four round trips: one that began in a black hole must not keep the
+/// next from being tried.
+const HANDSHAKE_MS: u64 = 2_000;
 
 /// How a member takes part.
 #[derive(Clone, Debug)]
@@ -50,7 +59,8 @@ pub struct Zenoh {
     cluster: String,
     session: zenoh::Session,
     inboxes: Arc<Inboxes>,
-    writers: Mutex<HashMap<Member, Arc<Writer>>>,
+    /// A writer lives as long as a line to its peer does.
+    writers: Mutex<HashMap<Member, Weak<Writer>>>,
     _subscriber: zenoh::pubsub::Subscriber<()>,
     _token: zenoh::liveliness::LivelinessToken,
 }
@@ -121,37 +131,50 @@ impl Zenoh {
 
     fn writer(&self, to: &Member) -> Result<Arc<Writer>> {
         let mut writers = lock(&self.writers);
-        if let Some(writer) = writers.get(to) {
-            return Ok(writer.clone());
+        if let Some(writer) = writers.get(to).and_then(Weak::upgrade) {
+            return Ok(writer);
         }
+        writers.retain(|_, writer| writer.strong_count() > 0);
         let writer = Writer::start(to)?;
-        writers.insert(to.clone(), writer.clone());
+        writers.insert(to.clone(), Arc::downgrade(&writer));
         Ok(writer)
     }
 }
 
 fn check_segment(what: &str, name: &str) -> Result<()> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if name.is_empty() || !name.chars().all(plain) {
+    if !is_plain(name) {
         let message = format!("{what} cannot be called \"{name}\"");
         return Err(Error::new(ErrorKind::Invalid, message).way_out("use letters, digits, '-', '_' and '.'"));
     }
     Ok(())
 }
 
+fn check_channel(channel: &str) -> Result<()> {
+    channel.split('/').try_for_each(|part| check_segment("a channel", part))
+}
+
 fn addresses(of: &[SocketAddr]) -> String {
     of.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// What leaves the machine is to be encrypted, between members who have proved who they are.
+fn check_loopback(settings: &Settings) -> Result<()> {
+    let wide = |of: &[SocketAddr]| of.iter().copied().find(|address| !address.ip().is_loopback());
+    let (message, instead) = match (wide(&settings.listen), wide(&settings.connect)) {
+        _ if settings.tls.is_some() => return Ok(()),
+        (Some(at), _) => (format!("listening on {at} would let everybody in who reaches it"), "listen on"),
+        (None, Some(to)) => {
+            (format!("connecting to {to} would let everybody on the way listen in"), "connect to")
+        }
+        (None, None) => return Ok(()),
+    };
+    let way_out = format!("pass --tls-dir, or {instead} a loopback address");
+    Err(Error::new(ErrorKind::Invalid, message).way_out(way_out))
+}
+
 fn config(settings: &Settings) -> Result<zenoh::Config> {
     let scheme = if settings.tls.is_some() { "tls" } else { "tcp" };
-    if let Some(open) = settings.listen.iter().find(|address| !address.ip().is_loopback())
-        && settings.tls.is_none()
-    {
-        let message = format!("listening on {open} would let everybody in who reaches it");
-        return Err(Error::new(ErrorKind::Invalid, message)
-            .way_out("pass --tls-dir, or listen on a loopback address"));
-    }
+    check_loopback(settings)?;
     let endpoints = |of: &[SocketAddr]| {
         let quoted: Vec<String> = of.iter().map(|address| format!("\"{scheme}/{address}\"")).collect();
         format!("[{}]", quoted.join(","))
@@ -167,9 +190,11 @@ fn config(settings: &Settings) -> Result<zenoh::Config> {
         ("scouting/multicast/enabled", "false".to_owned()),
         ("scouting/gossip/enabled", "false".to_owned()),
         ("transport/link/tx/lease", LEASE_MS.to_string()),
+        ("transport/unicast/open_timeout", HANDSHAKE_MS.to_string()),
+        ("transport/unicast/accept_timeout", HANDSHAKE_MS.to_string()),
     ];
     if let Some(folder) = &settings.tls {
-        entries.extend(tls(folder)?);
+        entries.extend(tls::entries(folder)?);
     }
     let mut config = zenoh::Config::default();
     for (key, value) in entries {
@@ -179,28 +204,6 @@ fn config(settings: &Settings) -> Result<zenoh::Config> {
         })?;
     }
     Ok(config)
-}
-
-/// Both sides show a certificate of the same authority.
-fn tls(folder: &Path) -> Result<Vec<(&'static str, String)>> {
-    let file = |name: &str| {
-        let path = folder.join(name);
-        if !path.is_file() {
-            let message = format!("there is no {}", path.display());
-            let way_out = "the folder needs ca.pem, cert.pem and key.pem";
-            return Err(Error::new(ErrorKind::NotFound, message).way_out(way_out));
-        }
-        Ok(format!("{:?}", path.display().to_string()))
-    };
-    let (ca, cert, key) = (file("ca.pem")?, file("cert.pem")?, file("key.pem")?);
-    Ok(vec![
-        ("transport/link/tls/root_ca_certificate", ca),
-        ("transport/link/tls/listen_private_key", key.clone()),
-        ("transport/link/tls/listen_certificate", cert.clone()),
-        ("transport/link/tls/connect_private_key", key),
-        ("transport/link/tls/connect_certificate", cert),
-        ("transport/link/tls/enable_mtls", "true".to_owned()),
-    ])
 }
 
 /// Finds the inbox that a message is for: its key is `jellybean/CLUSTER/FROM/LIFE/TO/LIFE/CHANNEL`. Others are lost.
@@ -225,6 +228,8 @@ impl Network for Zenoh {
     }
 
     fn line(&self, to: &Member, channel: &str, room: Wake) -> Result<Box<dyn Line>> {
+        check_segment("a member", &to.name)?;
+        check_channel(channel)?;
         let (me, cluster) = (&self.me, &self.cluster);
         let key = format!("jellybean/{cluster}/{}/{}/{}/{}/{channel}", me.name, me.life, to.name, to.life);
         let publisher = self
@@ -239,6 +244,7 @@ impl Network for Zenoh {
     }
 
     fn listen(&self, from: &Member, channel: &str, inbox: Inbox) -> Result<Box<dyn Listening>> {
+        check_channel(channel)?;
         let key = (from.clone(), channel.to_owned());
         let mut inboxes = self.inboxes.write().unwrap_or_else(PoisonError::into_inner);
         if inboxes.contains_key(&key) {
@@ -295,6 +301,7 @@ struct Writer {
 #[derive(Default)]
 struct Waiting {
     bytes: AtomicUsize,
+    /// Whom to tell of room: each line once.
     refused: Mutex<Vec<Wake>>,
 }
 
@@ -303,7 +310,7 @@ impl Writer {
         let (queue, messages) = bounded(WAITING_MAX);
         let waiting = Arc::new(Waiting::default());
         let of_thread = waiting.clone();
-        // It ends with the last line to the peer, and the network.
+        // It ends with the last line to the peer.
         std::thread::Builder::new()
             .name(format!("to-{to}"))
             .spawn(move || write(&messages, &of_thread))
@@ -331,7 +338,10 @@ impl Writer {
             }
         };
         self.waiting.bytes.fetch_sub(bytes, Ordering::SeqCst);
-        lock(&self.waiting.refused).push(room.clone());
+        let mut asking = lock(&self.waiting.refused);
+        if !asking.iter().any(|known| Arc::ptr_eq(known, room)) {
+            asking.push(room.clone());
+        }
         Err(refused)
     }
 }

@@ -18,7 +18,7 @@ use jellybean_engine::node::{Blueprint, CONTROLLER, Node, NodeSettings};
 use jellybean_engine::{Clock, Error, ErrorKind, Graph, Run};
 
 use super::run::{How, Made, Ready, Stop, read_plan};
-use super::{Tools, demo};
+use super::{Tools, demo, read_toml};
 
 /// How long others may take to be reached.
 const REACH: Duration = Duration::from_secs(10);
@@ -244,50 +244,36 @@ impl Asking {
     }
 }
 
-/// `status`: how a run stands.
-#[derive(Args)]
-pub(super) struct StatusCommand {
-    #[command(flatten)]
-    asking: Asking,
+/// What is asked of a run's controller.
+#[derive(Subcommand)]
+pub(super) enum Asked {
+    /// Say how a run stands.
+    Status(Asking),
+    /// Move a run to another plan, live.
+    Apply {
+        /// The plan (TOML).
+        plan: PathBuf,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// End a run: what has entered is finished.
+    Stop(Asking),
 }
 
-impl StatusCommand {
+impl Asked {
     #[allow(clippy::print_stdout, reason = "the command is where results are told")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        println!("{}", serde_json::to_string_pretty(&self.asking.connect()?.status()?)?);
+        match self {
+            Self::Status(asking) => {
+                println!("{}", serde_json::to_string_pretty(&asking.connect()?.status()?)?);
+            }
+            Self::Apply { plan, asking } => {
+                let plan = read_plan(plan)?;
+                println!("{}", serde_json::to_string(&asking.connect()?.apply(plan)?)?);
+            }
+            Self::Stop(asking) => asking.connect()?.stop()?,
+        }
         Ok(())
-    }
-}
-
-/// `apply`: moves a run to another plan, live.
-#[derive(Args)]
-pub(super) struct Apply {
-    /// The plan (TOML).
-    plan: PathBuf,
-    #[command(flatten)]
-    asking: Asking,
-}
-
-impl Apply {
-    #[allow(clippy::print_stdout, reason = "the command is where results are told")]
-    pub(super) fn run(&self) -> anyhow::Result<()> {
-        let plan = read_plan(&self.plan)?;
-        let cut = self.asking.connect()?.apply(plan)?;
-        println!("{}", serde_json::to_string(&cut)?);
-        Ok(())
-    }
-}
-
-/// `stop`: ends a run; what has entered is finished.
-#[derive(Args)]
-pub(super) struct StopCommand {
-    #[command(flatten)]
-    asking: Asking,
-}
-
-impl StopCommand {
-    pub(super) fn run(&self) -> anyhow::Result<()> {
-        Ok(self.asking.connect()?.stop()?)
     }
 }
 
@@ -302,10 +288,7 @@ pub(super) fn lead(
 }
 
 pub(super) fn read_infrastructure(file: &Path) -> anyhow::Result<Infrastructure> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("the infrastructure {} cannot be read", file.display()))?;
-    let infrastructure: Infrastructure = toml::from_str(&text)
-        .with_context(|| format!("the infrastructure {} is not right", file.display()))?;
+    let infrastructure: Infrastructure = read_toml("infrastructure", file)?;
     infrastructure.check()?;
     Ok(infrastructure)
 }

@@ -15,9 +15,9 @@ use clap::{Args, Subcommand};
 use jellybean_engine::plan::{Assignment, Plan};
 use jellybean_engine::{Clock, Gaps, Graph, Report, Run};
 
-use super::Tools;
 use super::nodes::{Processes, lead, read_infrastructure};
 use super::progress::line;
+use super::{Tools, read_toml};
 
 /// How often the live line is drawn, and Ctrl-C looked for.
 const LOOK: Duration = Duration::from_millis(100);
@@ -240,9 +240,7 @@ fn moved_to(mut plan: Plan, node: &str) -> Plan {
 }
 
 pub(super) fn read_plan(file: &Path) -> anyhow::Result<Plan> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("the plan {} cannot be read", file.display()))?;
-    toml::from_str(&text).with_context(|| format!("the plan {} is not right", file.display()))
+    read_toml("plan", file)
 }
 
 pub(super) fn make_folder(folder: &Path) -> anyhow::Result<()> {

@@ -1,0 +1,106 @@
+//! Clients of the controller: who asks how the run stands, wants another plan, or wants it to end.
+
+use std::sync::Arc;
+
+use crossbeam::channel::Sender;
+
+use super::books::Reader;
+use super::{Controller, Request};
+use crate::client::{ASK, ASKS, Ask, REPLIES, Reply, Status};
+use crate::cutover::{Cut, Wish};
+use crate::error::Result;
+use crate::ledger::Books;
+use crate::net::Member;
+use crate::talk::Talk;
+
+/// Clients that are heard at once.
+const CLIENTS_MAX: usize = 16;
+/// The wishes of clients are numbered from here.
+const CLIENTS_WISHES: u64 = 1 << 32;
+
+/// Who waits for a change of plan.
+pub(super) enum Waiter {
+    Here(Sender<Result<Cut>>),
+    Client(Member),
+}
+
+impl Controller {
+    pub(super) fn client(&mut self, member: Member, is_here: bool) {
+        if !is_here {
+            self.clients.remove(&member);
+            return;
+        }
+        if self.clients.len() >= CLIENTS_MAX {
+            return tracing::error!(%member, "more clients than {CLIENTS_MAX} at once are not heard");
+        }
+        match Talk::open(&self.setting.links, &member, ASK, REPLIES, ASKS) {
+            Ok(talk) => _ = self.clients.insert(member, talk),
+            Err(error) => tracing::error!(%error, "a client cannot be talked to"),
+        }
+    }
+
+    pub(super) fn hear_clients(&mut self) {
+        let mut asked = Vec::new();
+        self.clients.retain(|member, talk| match talk.hear() {
+            Ok(ask) => {
+                asked.extend(ask.map(|ask| (member.clone(), ask)));
+                true
+            }
+            Err(_) => false,
+        });
+        asked.into_iter().for_each(|(member, ask)| self.asked(member, ask));
+    }
+
+    fn asked(&mut self, member: Member, ask: Ask) {
+        match ask {
+            Ask::Status => self.collect(Reader::Client(member)),
+            Ask::Stop => {
+                self.reply(&member, &Reply::Stopping);
+                self.request(Request::Stop);
+            }
+            Ask::Apply(plan) => {
+                let plan = Arc::new(plan);
+                let checked = plan.check(&self.setting.graph, &self.setting.nodes);
+                let running = self.plans.values().next().cloned();
+                let checked = checked.and_then(|()| {
+                    running.map_or(Ok(()), |running| plan.check_sources(&self.setting.graph, &running))
+                });
+                if let Err(error) = checked {
+                    return self.reply(&member, &Reply::Applied(Err(error)));
+                }
+                self.next_request += 1;
+                let id = CLIENTS_WISHES + self.next_request;
+                self.wish(Wish { id, plan }, Waiter::Client(member));
+            }
+        }
+    }
+
+    pub(super) fn reply(&self, client: &Member, reply: &Reply) {
+        if let Some(talk) = self.clients.get(client) {
+            talk.say(reply);
+        }
+    }
+
+    pub(super) fn status(&self, books: &Books) -> Status {
+        let generation = self.state.running();
+        Status {
+            topology: self.setting.graph.name().to_owned(),
+            term: self.term,
+            generation,
+            plan: generation.and_then(|id| self.plans.get(&id)).map(|plan| (**plan).clone()),
+            nodes: self.setting.nodes.iter().map(|node| (node.clone(), self.reaches(node))).collect(),
+            ledger: books.accounts(),
+        }
+    }
+
+    fn reaches(&self, node: &str) -> bool {
+        self.peers.get(node).is_some_and(|peer| peer.gone_us.is_none())
+    }
+
+    pub(super) fn tell_outcome(&self, to: &Waiter, outcome: Result<Cut>) {
+        match to {
+            Waiter::Here(to) => _ = to.send(outcome),
+            Waiter::Client(member) => self.reply(member, &Reply::Applied(outcome)),
+        }
+    }
+}
