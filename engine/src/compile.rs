@@ -1,6 +1,6 @@
 //! Compilation: this node's part of a graph under a plan, as one timely dataflow.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ use crate::topology::Graph;
 /// The ends of a generation's links on one node.
 #[derive(Default)]
 pub(crate) struct Ends {
-    pub(crate) senders: HashMap<LinkKey, Sender>,
-    pub(crate) receivers: HashMap<LinkKey, Receiver>,
+    pub(crate) senders: BTreeMap<LinkKey, Sender>,
+    pub(crate) receivers: BTreeMap<LinkKey, Receiver>,
 }
 
 /// The links that a plan needs.
@@ -41,7 +41,7 @@ pub(crate) fn compile(
     plan: &Plan,
     me: &str,
     generation: &Rc<Generation>,
-    mut ends: Ends,
+    ends: Ends,
 ) -> Option<usize> {
     let node_of = |id: StageId| plan.assignment(&graph.stage(id).name).node.as_str();
     if !graph.ids().any(|id| node_of(id) == me) {
@@ -50,9 +50,7 @@ pub(crate) fn compile(
     let index = worker.next_dataflow_index();
     worker.dataflow_named(&format!("{} {}", graph.name(), generation.id), |scope| {
         let mut streams: HashMap<StageId, Erased<'_>> = HashMap::new();
-        let mut ingresses: Vec<_> = ends.receivers.drain().collect();
-        ingresses.sort_by(|(a, _), (b, _)| a.cmp(b));
-        for (key, receiver) in ingresses {
+        for (key, receiver) in ends.receivers {
             let stream = ingress(scope, &key, receiver, graph.stage(key.stage).decode, generation);
             streams.insert(key.stage, stream);
         }
@@ -61,7 +59,7 @@ pub(crate) fn compile(
             let stream = (graph.stage(id).build)(scope, inputs, &context(graph, id, generation));
             streams.insert(id, stream);
         }
-        for (key, sender) in ends.senders.drain() {
+        for (key, sender) in ends.senders {
             let to = graph.edges().filter(|(from, to, _)| *from == key.stage && node_of(*to) == key.to);
             let ledger = &generation.local.shared.ledger;
             let edges = to.map(|(_, to, input)| ledger.edge(to, input)).collect();
