@@ -328,7 +328,10 @@ fn changes<'s, R: Row, K: Row>(
                     }
                 });
                 let Some(capability) = &mut held else { return };
-                let frontier = frontier.frontier().as_option().copied();
+                // Past the cut the frontier runs on through what is still to come. The trace must not, nor what
+                // others see of it: to them a closed epoch is one that nothing follows in.
+                let until = context.generation.until().unwrap_or(Epoch::MAX);
+                let frontier = frontier.frontier().as_option().map(|epoch| *epoch.min(&until));
                 let open = frontier.or(seam.until.get()).unwrap_or(Epoch::MAX);
                 while let Some(first) = waiting.first_entry().filter(|first| *first.key() < open) {
                     let (epoch, mut updates) = first.remove_entry();
@@ -352,8 +355,7 @@ fn changes<'s, R: Row, K: Row>(
                         .session(&capability.delayed(&epoch))
                         .give(Batch::of(envelopes.map(envelope).collect::<Vec<_>>()));
                 }
-                // Past the cut the frontier runs on through what is still to come; the trace must not.
-                let rows = freeze(frontier.map(|epoch| epoch.min(seam.until.get().unwrap_or(Epoch::MAX))));
+                let rows = freeze(frontier);
                 match frontier {
                     Some(epoch) => capability.downgrade(&epoch),
                     None => {
