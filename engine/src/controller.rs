@@ -409,18 +409,22 @@ impl Controller {
             self.sources.extend(sources_of(&self.setting.graph, &generation.plan).map(str::to_owned));
         }
         self.phase = Phase::Running;
-        // What was said to a controller that is gone; before anybody is asked for the books.
-        for (node, standing) in standings {
-            standing.passed.iter().for_each(|passed: &Passed| self.relay(node, &ToNode::Passed(*passed)));
-            self.relay(node, &ToNode::Degraded(standing.degraded.clone()));
-        }
         let (state, actions) = CutOver::resume(standings, self.term);
         self.state = state;
         if self.state.is_over() {
             let message = "the run had not begun anywhere when its controller was lost";
             self.fault.get_or_insert(Error::new(ErrorKind::NotFound, message).way_out("deploy it again"));
         }
-        self.act_all(actions);
+        // A node that has missed the decision knows nothing yet of what its generation's sinks have passed; and
+        // what they said to a controller that is gone must be known before anybody is asked for the books.
+        let (decisions, others) =
+            actions.into_iter().partition(|action| matches!(action, Action::Decide { .. }));
+        self.act_all(decisions);
+        for (node, standing) in standings {
+            standing.passed.iter().for_each(|passed: &Passed| self.relay(node, &ToNode::Passed(*passed)));
+            self.relay(node, &ToNode::Degraded(standing.degraded.clone()));
+        }
+        self.act_all(others);
         std::mem::take(&mut self.held).into_iter().for_each(|FromNode { node, word }| self.heard(node, word));
     }
 

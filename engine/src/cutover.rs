@@ -266,7 +266,8 @@ impl CutOver {
 
     fn propose(&mut self, goal: Goal, cut: Epoch, actions: &mut VecDeque<Action>) {
         self.round += 1;
-        actions.push_back(Action::TellAll(ToNode::Propose { round: self.round, cut }));
+        let is_end = matches!(goal, Goal::Nothing);
+        actions.push_back(Action::TellAll(ToNode::Propose { round: self.round, cut, is_end }));
         self.phase = Phase::Proposing { goal, cut, missing: self.nodes.clone(), late: None };
     }
 

@@ -35,8 +35,8 @@ pub(crate) enum ToNode {
     Load(Load),
     /// Build your part of a plan, and say so.
     Prepare(Prepare),
-    /// May the next generation begin at this epoch?
-    Propose { round: u32, cut: Epoch },
+    /// May the next generation begin at this epoch, or, if none is to follow, the run end there?
+    Propose { round: u32, cut: Epoch, is_end: bool },
     /// A generation begins at this epoch; the one before it ends there.
     Decide(Decide),
     /// A generation will not come to be.
@@ -165,7 +165,7 @@ pub(crate) struct Standing {
     pub(crate) passed: Vec<Passed>,
     /// The latest frames of other nodes, as (lane, number), that it has said are degraded.
     pub(crate) degraded: Vec<(u32, u64)>,
-    /// Whether its sources were told to stop.
+    /// Whether it has heard that the run is to end.
     pub(crate) is_stopping: bool,
 }
 

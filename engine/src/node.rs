@@ -307,7 +307,7 @@ impl Node {
         let (Some(part), worker) = (&mut self.part, &mut self.worker) else { return };
         match order {
             ToNode::Prepare(prepare) => part.prepare(prepare),
-            ToNode::Propose { round, cut } => part.propose(round, cut),
+            ToNode::Propose { round, cut, is_end } => part.propose(round, cut, is_end),
             ToNode::Decide(decide) => part.decide(decide),
             ToNode::Abort { generation } => part.abort(worker, generation),
             ToNode::Close { generation } => part.close(generation),

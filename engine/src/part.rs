@@ -191,7 +191,9 @@ impl Part {
         self.gates().iter().map(|gate| gate.reached()).max().unwrap_or(0)
     }
 
-    pub(crate) fn propose(&mut self, round: u32, cut: Epoch) {
+    pub(crate) fn propose(&mut self, round: u32, cut: Epoch, is_end: bool) {
+        // Whoever takes over in the middle of it must end the run: nothing else would take the promises back.
+        self.is_stopping |= is_end;
         let late = self.gates().iter().filter_map(|gate| gate.promise(cut).err()).max();
         self.words.push(late.map_or(Word::Accepted { round }, |reached| Word::Late { round, reached }));
     }

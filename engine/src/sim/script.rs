@@ -37,18 +37,17 @@ impl Drama {
         if random.percent(40) {
             partition(&mut random, nodes, &mut script);
         }
-        match random.below(100) {
-            0..30 => {
-                let node = name(random.below(nodes));
-                script.add(random.below(SPAN_US), Happening::Crash(node));
-            }
-            30..62 => {
-                let at_us = random.below(SPAN_US);
-                script.add(at_us, Happening::Kill);
-                script.add(at_us + random.below(SPAN_US), Happening::TakeOver);
-            }
-            62..72 => script.add(random.below(SPAN_US), Happening::Stop),
-            _ => {}
+        if random.percent(30) {
+            let node = name(random.below(nodes));
+            script.add(random.below(SPAN_US), Happening::Crash(node));
+        }
+        if random.percent(35) {
+            let at_us = random.below(SPAN_US);
+            script.add(at_us, Happening::Kill);
+            script.add(at_us + random.below(SPAN_US), Happening::TakeOver);
+        }
+        if random.percent(10) {
+            script.add(random.below(SPAN_US), Happening::Stop);
         }
         Self { nodes, first, faults, script }
     }
