@@ -515,11 +515,11 @@ impl Controller {
             }
             self.decide(Event::GiveUp(id));
         }
-        let too_late = self.answers.extract_if(.., |_, answer| now_us >= answer.fail_us);
-        let too_late: Vec<_> = too_late.map(|(_, answer)| answer.to).collect();
-        for to in too_late {
+        let too_late: Vec<u64> =
+            self.answers.iter().filter(|(_, a)| now_us >= a.fail_us).map(|(id, _)| *id).collect();
+        for answer in too_late.iter().filter_map(|id| self.answers.remove(id)).collect::<Vec<_>>() {
             let message = format!("a change of plan did not end within {DRAIN_MAX:?}");
-            self.tell_outcome(&to, Err(Error::new(ErrorKind::Timeout, message)));
+            self.tell_outcome(&answer.to, Err(Error::new(ErrorKind::Timeout, message)));
         }
         let of_answers = self.answers.values().flat_map(|a| a.give_up_us.into_iter().chain([a.fail_us]));
         let of_books = self.collections.values().map(|collection| collection.until_us);
