@@ -22,6 +22,7 @@ mod report;
 #[cfg(feature = "rtsp")]
 mod rtsp;
 mod speech;
+mod split;
 mod stop;
 mod tidy;
 mod tracking;
