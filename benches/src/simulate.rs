@@ -45,11 +45,12 @@ pub(crate) fn run(runs: u64, seed: u64) -> jellybean::Result<()> {
     Ok(())
 }
 
-fn kinds(seen: &Seen) -> [(&'static str, bool); 9] {
+fn kinds(seen: &Seen) -> [(&'static str, bool); 10] {
     [
         ("resend", seen.resend),
         ("crash", seen.crash),
         ("join", seen.join),
+        ("split stage", seen.split),
         ("hand-over of state", seen.handover),
         ("abort", seen.abort),
         ("two changes in a row", seen.two_in_a_row),

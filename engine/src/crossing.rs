@@ -29,6 +29,8 @@ use crate::stage::{Decode, Erased};
 pub(crate) struct LinkKey {
     /// The stage whose output it is.
     pub(crate) stage: StageId,
+    /// The split stage that it leads to; `None` if it leads to all the whole ones on the other node.
+    pub(crate) part_of: Option<StageId>,
     pub(crate) from: String,
     pub(crate) to: String,
 }
@@ -36,7 +38,10 @@ pub(crate) struct LinkKey {
 impl LinkKey {
     /// What it is called between its two members.
     pub(crate) fn channel(&self, generation: GenerationId) -> String {
-        format!("{generation}/{}", self.stage.0)
+        match self.part_of {
+            None => format!("{generation}/{}", self.stage.0),
+            Some(consumer) => format!("{generation}/{}.{}", self.stage.0, consumer.0),
+        }
     }
 }
 
@@ -162,7 +167,7 @@ impl Egress {
         for (edge, at) in
             self.edges.iter().flat_map(|edge| batch.places().into_iter().map(move |at| (edge, at)))
         {
-            ledger.dropped(edge, at, &failure);
+            ledger.dropped(edge, &at, &failure);
         }
     }
 

@@ -5,13 +5,15 @@
 use std::collections::BTreeSet;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::Plan;
+use crate::plan::{Assignment, Plan};
 use crate::stage::Kind;
 use crate::topology::{Graph, Stage};
 
 /// Bounds that no sensible plan exceeds; they keep a typing error from taking the machine down.
 const SLOTS_MAX: usize = 1024;
 const BATCH_MAX: usize = 4096;
+const WEIGHT_MAX: u32 = 1_000;
+const SHARES_MAX: usize = 64;
 
 impl Plan {
     /// Checks the plan against a graph and the nodes there are.
@@ -35,12 +37,12 @@ impl Plan {
         for stage in graph.stages() {
             let assignment = self.assignment(&stage.name);
             let what = format!("stage \"{}\"", stage.name);
-            if !nodes.contains(&assignment.node) {
+            if assignment.nodes().eq([""]) {
+                return invalid(format!("{what} is on no node"), "write its `node`, or its `shares`".into());
+            }
+            if let Some(node) = assignment.nodes().find(|node| !nodes.contains(*node)) {
                 let there = nodes.iter().cloned().collect::<Vec<_>>().join(", ");
-                return invalid(
-                    format!("{what} is on unknown node \"{}\"", assignment.node),
-                    format!("nodes: {there}"),
-                );
+                return invalid(format!("{what} is on unknown node \"{node}\""), format!("nodes: {there}"));
             }
             if !(1..=SLOTS_MAX).contains(&assignment.slots)
                 || !(1..=BATCH_MAX).contains(&assignment.batch_max)
@@ -50,6 +52,7 @@ impl Plan {
                     format!("slots 1 to {SLOTS_MAX}, batches 1 to {BATCH_MAX}"),
                 );
             }
+            check_shares(stage, assignment)?;
             self.check_place(graph, stage)?;
         }
         Ok(())
@@ -62,7 +65,8 @@ impl Plan {
     /// Names the first source that would move.
     pub(crate) fn check_sources(&self, graph: &Graph, running: &Self) -> Result<()> {
         for stage in graph.stages().filter(|stage| stage.kind == Kind::Source) {
-            let (from, to) = (&running.assignment(&stage.name).node, &self.assignment(&stage.name).node);
+            let node_of = |plan: &Self| plan.assignment(&stage.name).nodes().collect::<Vec<_>>().join(", ");
+            let (from, to) = (node_of(running), node_of(self));
             if from != to {
                 let message =
                     format!("plan: source \"{}\" is open on node \"{from}\", not on \"{to}\"", stage.name);
@@ -76,8 +80,9 @@ impl Plan {
 
     /// Pins, and data that may not leave its site.
     fn check_place(&self, graph: &Graph, stage: &Stage) -> Result<()> {
-        let node = &self.assignment(&stage.name).node;
-        if let Some(pin) = stage.pinned.as_ref().filter(|pin| *pin != node) {
+        let assignment = self.assignment(&stage.name);
+        let elsewhere = |pin: &str| assignment.nodes().find(|node| *node != pin).map(str::to_owned);
+        if let Some((pin, node)) = stage.pinned.as_ref().and_then(|pin| Some((pin, elsewhere(pin)?))) {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 format!("plan: stage \"{}\" is pinned to node \"{pin}\", not \"{node}\"", stage.name),
@@ -85,8 +90,8 @@ impl Plan {
             .way_out("move it back, or drop the pin"));
         }
         for input in stage.inputs.iter().filter(|_| stage.stay_at_site) {
-            let from = &graph.stage(*input).name;
-            if self.assignment(from).node != *node {
+            let from = graph.stage(*input);
+            if !keeps_at_home((from, self.assignment(&from.name)), (stage, assignment)) {
                 return Err(Error::new(
                     ErrorKind::Invalid,
                     format!(
@@ -94,9 +99,60 @@ impl Plan {
                         stage.name
                     ),
                 )
-                .way_out(format!("put it where \"{from}\" is")));
+                .way_out(format!("put it where \"{}\" is", from.name)));
             }
         }
         Ok(())
     }
+}
+
+/// Whether every record of one stage stays on its node for the next one: of split stages, if both take the same
+/// turns.
+fn keeps_at_home(from: (&Stage, &Assignment), to: (&Stage, &Assignment)) -> bool {
+    let by_turns = |stage: &Stage| matches!(stage.kind, Kind::Stateless | Kind::Pooled);
+    match (from.1.is_split(), to.1.is_split()) {
+        (false, false) => from.1.nodes().eq(to.1.nodes()),
+        (true, true) => by_turns(from.0) && by_turns(to.0) && from.1.shares == to.1.shares,
+        _ => false,
+    }
+}
+
+/// Checks that a stage can be split, and by these weights.
+fn check_shares(stage: &Stage, assignment: &Assignment) -> Result<()> {
+    let invalid = |message: String, way_out: String| {
+        let message = format!("plan: stage \"{}\" {message}", stage.name);
+        Err(Error::new(ErrorKind::Invalid, message).way_out(way_out))
+    };
+    if let Some((node, weight)) = assignment.shares.iter().find(|(_, weight)| **weight > WEIGHT_MAX) {
+        return invalid(
+            format!("has a share of {weight} on node \"{node}\""),
+            format!("shares are whole numbers up to {WEIGHT_MAX}, of which only the ratios count"),
+        );
+    }
+    if !assignment.shares.is_empty() && assignment.shares.values().all(|weight| *weight == 0) {
+        return invalid("has shares of 0 alone".into(), "give one node a share above 0".into());
+    }
+    if assignment.shares.len() > SHARES_MAX {
+        return invalid(
+            format!("is split over {} nodes", assignment.shares.len()),
+            format!("split it over {SHARES_MAX} at most"),
+        );
+    }
+    if !assignment.node.is_empty() && !assignment.is_on(&assignment.node) {
+        return invalid(
+            format!("is on node \"{}\", but has no share there", assignment.node),
+            "give it a share there, or write either `node` or `shares`".into(),
+        );
+    }
+    let why = match stage.kind {
+        Kind::Stateless | Kind::Pooled | Kind::Keyed => return Ok(()),
+        _ if !assignment.is_split() => return Ok(()),
+        Kind::Source => "is a source, whose lanes are open on one node",
+        Kind::Relational => "is a relation, whose rows are arranged on one node",
+        Kind::Sink => "is a sink, which writes in one order on one node",
+    };
+    invalid(
+        format!("cannot be split: it {why}"),
+        format!("put it on one node, such as `node = \"{}\"`", assignment.nodes().next().unwrap_or("")),
+    )
 }

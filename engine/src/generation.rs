@@ -1,7 +1,7 @@
 //! A generation: the running dataflow of one plan.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use crate::plan::Plan;
 /// What the operators of one generation on one node share.
 pub(crate) struct Generation {
     pub(crate) id: GenerationId,
-    pub(crate) plan: Arc<Plan>,
+    /// Its plans, each with the epoch from which on it holds: the first one with 0, then what it was retuned to.
+    plans: RefCell<Vec<(Epoch, Arc<Plan>)>>,
     /// The generation whose state this one takes over.
     pub(crate) previous: Option<GenerationId>,
     pub(crate) local: Rc<Local>,
@@ -48,7 +49,7 @@ impl Generation {
     ) -> Rc<Self> {
         Rc::new(Self {
             id,
-            plan,
+            plans: RefCell::new(vec![(0, plan)]),
             previous,
             local,
             opened,
@@ -58,6 +59,17 @@ impl Generation {
             by_stage: RefCell::default(),
             sinks: RefCell::default(),
         })
+    }
+
+    /// The newest plan: what does not depend on epochs goes by that.
+    pub(crate) fn plan(&self) -> Arc<Plan> {
+        let plans = self.plans.borrow();
+        plans.last().map(|(_, plan)| plan.clone()).expect("a generation begins with a plan")
+    }
+
+    /// Every plan, with the epoch from which on it holds.
+    pub(crate) fn plans(&self) -> Ref<'_, Vec<(Epoch, Arc<Plan>)>> {
+        self.plans.borrow()
     }
 
     /// The first epoch of this generation, once that is decided.

@@ -246,7 +246,7 @@ impl Ledger {
     }
 
     /// A record was dropped by the stage at the end of an edge; its frame is degraded.
-    pub(crate) fn dropped(&self, edge: &Edge, at: Place, failure: &Failure) {
+    pub(crate) fn dropped(&self, edge: &Edge, at: &Place, failure: &Failure) {
         tracing::debug!(edge = edge.name, reason = %failure.reason, message = failure.message, "dropped");
         lock(&edge.dropped).add(failure, 1);
         if at.lane != Place::DERIVED && !self.degrade(at.lane, at.number) {

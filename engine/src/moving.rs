@@ -1,5 +1,5 @@
-//! State on its way from a node of one generation to a node of the next: a link for each pair of nodes between
-//! which some stage moves.
+//! State on its way from the nodes of one generation to those of the next: a link for each pair of nodes between
+//! which some stage moves, or a part of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ const LAST: u8 = 1;
 #[derive(Default)]
 pub(crate) struct Movers {
     to: BTreeMap<String, Sender>,
-    from: Vec<Receiver>,
+    from: BTreeMap<String, Receiver>,
 }
 
 impl Movers {
@@ -30,7 +30,7 @@ impl Movers {
             if from == me {
                 movers.to.insert(to.to_owned(), links.sender(prepare.member(to)?, &channel)?);
             } else if to == me {
-                movers.from.push(links.receiver(prepare.member(from)?, &channel)?);
+                movers.from.insert(from.to_owned(), links.receiver(prepare.member(from)?, &channel)?);
             }
         }
         Ok(movers)
@@ -50,18 +50,18 @@ impl Movers {
         chunks.map(|_| ())
     }
 
-    /// What has come from other nodes: pieces of a stage's state; `None` after the last.
-    pub(crate) fn arrived(&self) -> Vec<(StageId, Option<Vec<u8>>)> {
+    /// What has come from other nodes, by name: pieces of a stage's state; `None` after the last.
+    pub(crate) fn arrived(&self) -> Vec<(&str, StageId, Option<Vec<u8>>)> {
         let mut arrived = Vec::new();
-        for receiver in &self.from {
+        for (from, receiver) in &self.from {
             while let Some((seq, payload)) = receiver.receive() {
                 receiver.settle(seq);
                 let stage = payload.get(..4).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
                 match (stage, payload.get(4)) {
                     (Some(stage), Some(&PIECE)) => {
-                        arrived.push((StageId(stage), Some(payload[5..].to_vec())))
+                        arrived.push((&**from, StageId(stage), Some(payload[5..].to_vec())))
                     }
-                    (Some(stage), Some(&LAST)) => arrived.push((StageId(stage), None)),
+                    (Some(stage), Some(&LAST)) => arrived.push((&**from, StageId(stage), None)),
                     _ => tracing::error!("a frame of state makes no sense"),
                 }
             }
@@ -78,11 +78,15 @@ fn frame(stage: StageId, tag: u8, bytes: &[u8]) -> Draft {
     draft
 }
 
-/// From where to where stages move that hand something over.
+/// From where to where stages move that hand something over: from every old home to every new one, as any of
+/// an old one's keys may have any of the new ones as its home.
 fn moves<'a>(graph: &'a Graph, prepare: &'a Prepare) -> BTreeSet<(&'a str, &'a str)> {
     let Some((_, before)) = &prepare.previous else { return BTreeSet::new() };
     let hands_over = |kind| matches!(kind, Kind::Keyed | Kind::Relational | Kind::Sink);
     let stages = graph.stages().filter(|stage| hands_over(stage.kind)).map(|stage| &stage.name);
-    let pair = |name| (&*before.assignment(name).node, &*prepare.plan.assignment(name).node);
-    stages.map(|name| pair(name)).filter(|(from, to)| from != to).collect()
+    let pairs = stages.flat_map(|name| {
+        let (old, new) = (before.assignment(name), prepare.plan.assignment(name));
+        old.nodes().flat_map(|from| new.nodes().map(move |to| (from, to)))
+    });
+    pairs.filter(|(from, to)| from != to).collect()
 }

@@ -16,16 +16,18 @@ use crate::entry::{Entries, Gate};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failure::{Failure, Reason};
 use crate::generation::Generation;
+use crate::handover::State;
 use crate::id::{Epoch, GenerationId, StageId};
 use crate::ledger::{DEGRADED_MAX, Ledger};
 use crate::link::Links;
 use crate::local::{Local, Shared};
 use crate::message::{ASKING, Decide, GenerationStanding, Passed, Prepare, Standing, Word};
 use crate::moving::Movers;
-use crate::plan::Plan;
+use crate::plan::{Assignment, Plan};
 use crate::pool::Pools;
+use crate::shares::Division;
 use crate::stage::{Kind, Opened, Preparation};
-use crate::topology::Graph;
+use crate::topology::{Graph, Stage};
 
 /// What `prepare` has opened, or why it could not: from a helper thread.
 pub(crate) struct Prepared {
@@ -173,6 +175,15 @@ impl Part {
             }
         }
         let movers = Movers::open(&self.graph, prepare, me, &self.links)?;
+        if let Some((_, before)) = &prepare.previous {
+            for id in self.graph.ids() {
+                let name = &self.graph.stage(id).name;
+                if plan.assignment(name).is_on(me) {
+                    let homes = before.assignment(name).nodes().count();
+                    self.local.handover.borrow_mut().expect(prepare.generation, id, homes);
+                }
+            }
+        }
         let previous = prepare.previous.as_ref().map(|(id, _)| *id);
         let generation =
             Generation::new(prepare.generation, plan.clone(), previous, self.local.clone(), opened);
@@ -241,6 +252,7 @@ impl Part {
     /// Nothing is left of a generation on any node.
     pub(crate) fn close(&mut self, generation: GenerationId) {
         self.links.close(&prefix(generation));
+        self.local.handover.borrow_mut().forget(generation);
         self.passed.retain(|(id, _), _| *id > generation);
         self.shared.ledger.close_sinks(generation, self.shared.clock.now_us());
     }
@@ -320,25 +332,30 @@ impl Part {
     fn deliver(&mut self) {
         for live in self.generations.values_mut() {
             let next = live.generation.clone();
-            for (stage, piece) in live.movers.arrived() {
+            for (from, stage, piece) in live.movers.arrived() {
                 let mut handover = self.local.handover.borrow_mut();
                 match piece {
-                    Some(piece) => handover.arrive_piece(next.id, stage, piece),
+                    Some(piece) => handover.arrive_piece(next.id, stage, from, piece),
                     None => {
-                        handover.arrive_end(next.id, stage);
+                        handover.arrive_end(next.id, stage, from);
                         next.state_arrived(stage);
                     }
                 }
             }
             let (Some(previous), Some(_)) = (next.previous, next.from()) else { continue };
             let offers = self.local.handover.borrow_mut().take_offers(previous);
+            let (me, plan) = (&self.shared.node, next.plan());
             for (stage, state) in offers {
-                let home = &next.plan.assignment(&self.graph.stage(stage).name).node;
-                if *home == self.shared.node {
-                    self.local.handover.borrow_mut().arrive_here(next.id, stage, state.into_any());
-                    next.state_arrived(stage);
-                } else if let Err(error) = live.movers.send(home, stage, &*state) {
-                    tracing::error!(%error, stage = self.graph.stage(stage).name, "state lost in a move");
+                let of = self.graph.stage(stage);
+                let assignment = plan.assignment(&of.name);
+                for (home, state) in assignment.nodes().zip(divided(state, of, assignment)) {
+                    if home == me {
+                        let state = state.into_any();
+                        self.local.handover.borrow_mut().arrive_here(next.id, stage, me, state);
+                        next.state_arrived(stage);
+                    } else if let Err(error) = live.movers.send(home, stage, &*state) {
+                        tracing::error!(%error, stage = of.name, "state lost in a move");
+                    }
                 }
             }
         }
@@ -360,7 +377,7 @@ impl Part {
         });
         let built = self.generations.iter().map(|(id, live)| GenerationStanding {
             id: *id,
-            plan: live.generation.plan.clone(),
+            plan: live.generation.plan(),
             previous: live.generation.previous,
             from: live.generation.from(),
             is_drained: live.drained,
@@ -397,7 +414,15 @@ fn prefix(generation: GenerationId) -> String {
 /// The nodes that a plan's sources are on.
 pub(crate) fn sources_of<'a>(graph: &'a Graph, plan: &'a Plan) -> impl Iterator<Item = &'a str> {
     let sources = graph.stages().filter(|stage| stage.kind == Kind::Source);
-    sources.map(|stage| plan.assignment(&stage.name).node.as_str())
+    sources.flat_map(|stage| plan.assignment(&stage.name).nodes())
+}
+
+/// A stage's state for each node of its next assignment.
+fn divided(state: Box<dyn State>, stage: &Stage, assignment: &Assignment) -> Vec<Box<dyn State>> {
+    match &stage.groups {
+        Some(groups) if assignment.is_split() => state.split(&Division::new(groups, &assignment.shares)),
+        _ => vec![state],
+    }
 }
 
 /// Opens what the stages of this node need.
@@ -411,7 +436,7 @@ fn open(
     for id in graph.ids() {
         let stage = graph.stage(id);
         let assignment = plan.assignment(&stage.name);
-        if assignment.node == shared.node {
+        if assignment.is_on(&shared.node) {
             let at = Preparation { shared, stage: id, name: &stage.name, assignment, continues };
             let result = (stage.prepare)(&at).map_err(|e| e.at(format!("stage \"{}\"", stage.name)))?;
             opened.extend(result.map(|o| (id, o)));

@@ -1,4 +1,4 @@
-//! A plan is data: which node runs every stage, with which variant, batch and slots.
+//! A plan is data: which node runs every stage, or which nodes in which shares, with which variant, batch and slots.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize};
 /// let plan = Plan::single("laptop").with("detect", Assignment::on("server").variant("w16"));
 /// assert_eq!(plan.assignment("detect").node, "server");
 /// assert_eq!(plan.assignment("anything else").node, "laptop");
+///
+/// // Of four frames, the server takes three.
+/// let plan = plan.with("detect", Assignment::shared([("laptop", 1), ("server", 3)]));
+/// assert!(plan.assignment("detect").nodes().eq(["laptop", "server"]));
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,7 +32,8 @@ pub struct Plan {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Assignment {
-    /// The node that runs it.
+    /// The node that runs it; may be left out where there are shares.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub node: String,
     /// The variant of its model family; its default if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,6 +50,11 @@ pub struct Assignment {
     /// How long a batch may run before it is ended and counted as `timeout`, in milliseconds.
     #[serde(default = "ten_seconds")]
     pub timeout_ms: u64,
+    /// The nodes that run it together, each with its weight: whole numbers of which only the ratios count, and not
+    /// all of them 0; a node of weight 0 is ready and gets nothing. A stage without state is split by frames, one
+    /// with state by groups of keys. They come before `node`, which must be one of them if it is there as well.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shares: BTreeMap<String, u32>,
 }
 
 fn one() -> usize {
@@ -66,7 +76,33 @@ impl Assignment {
             batch_max: one(),
             batch_deadline_ms: 0,
             timeout_ms: ten_seconds(),
+            shares: BTreeMap::new(),
         }
+    }
+
+    /// The same on several nodes together, by weight.
+    #[must_use]
+    pub fn shared<N: Into<String>>(shares: impl IntoIterator<Item = (N, u32)>) -> Self {
+        let shares = shares.into_iter().map(|(node, weight)| (node.into(), weight)).collect();
+        Self { shares, ..Self::on(String::new()) }
+    }
+
+    /// The nodes that run it, by name.
+    pub fn nodes(&self) -> impl Iterator<Item = &str> {
+        let whole = self.shares.is_empty().then_some(self.node.as_str());
+        whole.into_iter().chain(self.shares.keys().map(String::as_str))
+    }
+
+    /// Whether this node runs it, or a share of it.
+    #[must_use]
+    pub fn is_on(&self, node: &str) -> bool {
+        self.nodes().any(|other| other == node)
+    }
+
+    /// Whether several nodes run it together.
+    #[must_use]
+    pub fn is_split(&self) -> bool {
+        self.shares.len() > 1
     }
 
     /// The same with another variant.
@@ -108,7 +144,7 @@ impl Plan {
     /// The nodes that it names.
     #[must_use]
     pub fn nodes(&self) -> BTreeSet<&str> {
-        std::iter::once(&self.default).chain(self.stages.values()).map(|a| a.node.as_str()).collect()
+        std::iter::once(&self.default).chain(self.stages.values()).flat_map(Assignment::nodes).collect()
     }
 
     /// How a stage runs.

@@ -4,13 +4,16 @@
 //! batch holds the one type that the typed builder gave its stream, so that a downcast cannot fail.
 
 use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::credit::Token;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Epoch;
+use crate::ordered;
 
 /// What a stream may carry: serde data, since any edge may become a link.
 pub trait Data: Clone + Serialize + DeserializeOwned + Send + 'static {}
@@ -31,10 +34,11 @@ pub(crate) struct Envelope<T> {
     pub(crate) token: Token,
 }
 
-/// Where within its epoch a record stands: by lane, number in the lane, and position below it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// Where within its epoch a record stands: by lane, key, number in the lane or of the key, and position below it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Place {
     pub(crate) lane: u32,
+    pub(crate) key: OrderedKey,
     pub(crate) number: u64,
     pub(crate) sub: u64,
 }
@@ -44,13 +48,69 @@ impl Place {
     pub(crate) const DERIVED: u32 = u32::MAX;
 
     /// The place of child number `i` of a record that became several.
-    pub(crate) fn child(self, i: usize) -> Self {
-        Self { sub: (self.sub << SUB_BITS) | i as u64, ..self }
+    pub(crate) fn child(&self, i: usize) -> Self {
+        Self { sub: (self.sub << SUB_BITS) | i as u64, ..self.clone() }
+    }
+
+    /// The place of a source's record.
+    pub(crate) fn of_source(lane: u32, number: u64) -> Self {
+        Self { lane, key: OrderedKey::default(), number, sub: 0 }
+    }
+
+    /// The place of record number `i` that a stage emits at an epoch for a key: the same wherever the key's state
+    /// is, and whatever other keys are there.
+    pub(crate) fn of_key(key: OrderedKey, i: usize) -> Self {
+        Self { key, ..Self::derived(i) }
     }
 
     /// The place of record number `i` that a stage emits at an epoch by itself.
     pub(crate) fn derived(i: usize) -> Self {
-        Self { lane: Self::DERIVED, number: i as u64, sub: 0 }
+        Self::of_source(Self::DERIVED, i as u64)
+    }
+}
+
+/// The key that a record was emitted for, as [`ordered`] bytes; empty for what came of a source's record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct OrderedKey(Option<Arc<[u8]>>);
+
+impl OrderedKey {
+    pub(crate) fn of<K: Serialize>(key: &K) -> Self {
+        // A key that cannot be written cannot leave its node either.
+        Self::from(ordered::bytes(key).unwrap_or_default())
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+impl From<Vec<u8>> for OrderedKey {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self((!bytes.is_empty()).then(|| bytes.into()))
+    }
+}
+
+impl Serialize for OrderedKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.bytes())
+    }
+}
+
+impl<'de> Deserialize<'de> for OrderedKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = OrderedKey;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the bytes of a key")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> std::result::Result<OrderedKey, E> {
+                Ok(OrderedKey::from(bytes.to_vec()))
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
     }
 }
 
@@ -60,6 +120,8 @@ trait Records {
     fn encode(&self, out: &mut Vec<u8>) -> Result<()>;
     fn places(&self) -> Vec<Place>;
     fn take_tokens(&mut self) -> Vec<Token>;
+    fn split(self: Box<Self>, parts: &[usize]) -> Vec<(usize, Batch)>;
+    fn as_any(&self) -> &dyn Any;
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
@@ -69,7 +131,7 @@ impl<T: Data> Records for Vec<Envelope<T>> {
     }
 
     fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
-        let wire: Vec<(Place, &T)> = self.iter().map(|e| (e.at, &e.record)).collect();
+        let wire: Vec<(&Place, &T)> = self.iter().map(|e| (&e.at, &e.record)).collect();
         // It goes behind what is there, without a buffer of its own.
         let all = postcard::to_extend(&wire, std::mem::take(out));
         *out = all
@@ -78,11 +140,26 @@ impl<T: Data> Records for Vec<Envelope<T>> {
     }
 
     fn places(&self) -> Vec<Place> {
-        self.iter().map(|e| e.at).collect()
+        self.iter().map(|e| e.at.clone()).collect()
     }
 
     fn take_tokens(&mut self) -> Vec<Token> {
         self.iter_mut().map(|e| std::mem::take(&mut e.token)).collect()
+    }
+
+    fn split(self: Box<Self>, parts: &[usize]) -> Vec<(usize, Batch)> {
+        let mut made: Vec<(usize, Self)> = Vec::new();
+        for (envelope, part) in self.into_iter().zip(parts) {
+            match made.iter_mut().find(|(of, _)| of == part) {
+                Some((_, records)) => records.push(envelope),
+                None => made.push((*part, vec![envelope])),
+            }
+        }
+        made.into_iter().map(|(part, records)| (part, Batch::of(records))).collect()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
@@ -112,6 +189,20 @@ impl Batch {
             .into_any()
             .downcast()
             .expect("only the typed builder makes edges, so both ends agree on the type")
+    }
+
+    /// The batch's records, as what they are.
+    pub(crate) fn records<T: Data>(&self) -> &[Envelope<T>] {
+        let records: Option<&Vec<Envelope<T>>> = self.0.as_any().downcast_ref();
+        records.expect("only the typed builder makes edges, so both ends agree on the type")
+    }
+
+    /// Its records by part, in order: `parts` says of each which one it belongs to.
+    pub(crate) fn split(self, parts: &[usize]) -> Vec<(usize, Self)> {
+        match parts {
+            [first, rest @ ..] if rest.iter().all(|part| part == first) => vec![(*first, self)],
+            _ => self.0.split(parts),
+        }
     }
 
     /// Writes the records' bytes on a link (postcard) behind what is there; their epoch travels in the link's frame.
@@ -151,7 +242,7 @@ mod tests {
         let records: Vec<Envelope<(u32, String)>> = (0..5)
             .map(|i| Envelope {
                 epoch: 7,
-                at: Place { lane: 1, number: i, sub: 0 }.child(3),
+                at: Place { key: OrderedKey::of(&("key", i)), ..Place::of_source(1, i) }.child(3),
                 record: (i as u32, format!("r{i}")),
                 token: Token::default(),
             })
@@ -160,7 +251,7 @@ mod tests {
         Batch::of(records.clone()).encode(&mut bytes).unwrap();
         let back = Batch::decode::<(u32, String)>(7, &bytes, &Token::default).unwrap().get::<(u32, String)>();
         let plain = |v: &[Envelope<(u32, String)>]| -> Vec<_> {
-            v.iter().map(|e| (e.epoch, e.at, e.record.clone())).collect()
+            v.iter().map(|e| (e.epoch, e.at.clone(), e.record.clone())).collect()
         };
         assert_eq!(plain(&back), plain(&records));
         assert!(Batch::decode::<(u32, String)>(7, &bytes[..bytes.len() - 1], &Token::default).is_err());
@@ -168,8 +259,8 @@ mod tests {
 
     #[test]
     fn children_keep_the_order_of_their_parents() {
-        let first = Place { lane: 0, number: 1, sub: 0 };
-        let second = Place { lane: 0, number: 2, sub: 0 };
+        let first = Place::of_source(0, 1);
+        let second = Place::of_source(0, 2);
         assert!(first.child(FAN_OUT_MAX - 1) < second.child(0));
         assert!(first.child(1).child(9) < first.child(2).child(0));
     }

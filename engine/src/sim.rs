@@ -17,7 +17,7 @@ use self::world::{Outcome, Script, World, name};
 use crate::id::Epoch;
 use crate::ledger::Accounts;
 use crate::net::memory::Faults;
-use crate::plan::Plan;
+use crate::plan::{Assignment, Plan};
 use crate::stage::Kind;
 
 /// What happened in a simulated run.
@@ -37,6 +37,8 @@ pub struct Seen {
     pub crash: bool,
     /// The topology joined streams.
     pub join: bool,
+    /// A stage was split over nodes.
+    pub split: bool,
     /// State moved from node to node.
     pub handover: bool,
     /// A change was refused or given up, and the plan before went on.
@@ -162,7 +164,12 @@ fn seen(drawn: &Drawn, outcome: &Outcome) -> Seen {
     let has_state = |kind| matches!(kind, Kind::Keyed | Kind::Relational);
     let moves = |before: &Plan, after: &Plan| {
         let mut states = drawn.graph.stages().filter(|stage| has_state(stage.kind));
-        states.any(|stage| before.assignment(&stage.name).node != after.assignment(&stage.name).node)
+        states.any(|stage| {
+            let homes = |plan: &Plan| {
+                (plan.assignment(&stage.name).node.clone(), plan.assignment(&stage.name).shares.clone())
+            };
+            homes(before) != homes(after)
+        })
     };
     Seen {
         turns: saw.turns,
@@ -172,6 +179,7 @@ fn seen(drawn: &Drawn, outcome: &Outcome) -> Seen {
         resend: saw.resend,
         crash: saw.crash,
         join: drawn.has_join,
+        split: plans.iter().any(|plan| plan.stages.values().any(Assignment::is_split)),
         handover: plans.windows(2).any(|pair| moves(pair[0], pair[1])),
         abort: outcome.changes.iter().any(|(plan, answer)| {
             let is_missing = plan.stages.values().any(|a| a.variant.as_deref() == Some(draw::MISSING));

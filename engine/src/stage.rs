@@ -94,8 +94,8 @@ impl StageContext {
         opened.clone().downcast().expect("prepare and build of a stage agree on the type")
     }
 
-    pub(crate) fn assignment(&self) -> &Assignment {
-        self.generation.plan.assignment(&self.name)
+    pub(crate) fn assignment(&self) -> Assignment {
+        self.generation.plan().assignment(&self.name).clone()
     }
 
     /// Counts records on every outgoing edge.
@@ -111,7 +111,7 @@ impl StageContext {
     }
 
     /// Counts a record that this stage drops, with its reason.
-    pub(crate) fn dropped(&self, input: usize, at: Place, failure: &Failure) {
+    pub(crate) fn dropped(&self, input: usize, at: &Place, failure: &Failure) {
         self.generation.local.shared.ledger.dropped(&self.inputs[input], at, failure);
     }
 }

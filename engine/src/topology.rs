@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{StageId, is_plain};
 use crate::record::{Batch, Data, FAN_OUT_DEPTH_MAX};
+use crate::shares::Groups;
 use crate::stage::{Build, Decode, Kind, Prepare};
 
 /// A workflow being written: sources, stages, sinks, and the streams between them.
@@ -57,6 +58,8 @@ pub struct Stage {
     pub(crate) fan_outs: u32,
     pub(crate) prepare: Prepare,
     pub(crate) build: Build,
+    /// By which groups of keys it can be split, if it has keys.
+    pub(crate) groups: Option<Groups>,
     pub(crate) decode: Decode,
 }
 
@@ -73,6 +76,7 @@ impl Stage {
             fan_outs: 0,
             prepare: Arc::new(|_| Ok(None)),
             build,
+            groups: None,
             decode: Batch::decode::<()>,
         }
     }

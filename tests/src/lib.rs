@@ -1,7 +1,9 @@
-//! What the tests share: sources that can be told when to end, real clips, and model families to spoil.
+//! What the tests share: sources that can be told when to end, a workflow to be moved, real clips, and model families
+//! to spoil.
 
 pub mod clips;
 pub mod families;
+pub mod moves;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -23,6 +23,7 @@ mod report;
 mod rtsp;
 mod simulation;
 mod speech;
+mod split;
 mod stop;
 mod tidy;
 mod tracking;

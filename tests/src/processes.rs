@@ -55,21 +55,25 @@ fn infrastructure(folder: &Path, nodes: usize) -> (std::path::PathBuf, Vec<Socke
     (file, addresses)
 }
 
-fn write_plan(folder: &Path, homes: &[usize]) -> std::path::PathBuf {
-    let mut text = "version = 1\n[default]\nnode = \"n0\"\n".to_owned();
-    for (stage, home) in STAGES.iter().zip(homes) {
-        text += &format!("[stages.{stage}]\nnode = \"n{home}\"\n");
-    }
-    let file = folder.join("plan.toml");
-    std::fs::write(&file, text).unwrap();
-    file
+/// A plan file: each stage with its line, the others on `n0`.
+fn plan_of_lines(lines: &[(&str, String)]) -> String {
+    let stages = lines.iter().map(|(stage, line)| format!("[stages.{stage}]\n{line}\n"));
+    format!("version = 1\n[default]\nnode = \"n0\"\n{}", stages.collect::<String>())
 }
 
 /// The digest of four seconds of the junction over so many processes.
 fn digest_over_processes(nodes: usize, homes: &[usize], frames: &str) -> String {
+    let lines: Vec<_> =
+        STAGES.iter().zip(homes).map(|(stage, home)| (*stage, format!("node = \"n{home}\""))).collect();
+    digest_of_plan(nodes, &plan_of_lines(&lines), frames)
+}
+
+/// The same with a plan as it is written.
+fn digest_of_plan(nodes: usize, text: &str, frames: &str) -> String {
     let folder = TempDir::new().unwrap();
     let (infrastructure, _) = infrastructure(folder.path(), nodes);
-    let plan = write_plan(folder.path(), homes);
+    let plan = folder.path().join("plan.toml");
+    std::fs::write(&plan, text).unwrap();
     let output = demo(folder.path())
         .args(["--seconds", "4", "--json", "--nodes", "processes", "--frames", frames, "--infrastructure"])
         .arg(infrastructure)
@@ -77,7 +81,7 @@ fn digest_over_processes(nodes: usize, homes: &[usize], frames: &str) -> String 
         .arg(plan)
         .output()
         .unwrap();
-    assert!(output.status.success(), "{homes:?}: {}", errors(&output));
+    assert!(output.status.success(), "{text}: {}", errors(&output));
     let report = last_line(&output);
     assert_eq!(report["ledger_total"]["completed"], 200, "{report}");
     report["output_digest"].as_str().unwrap().to_owned()
@@ -103,6 +107,35 @@ fn equal_wherever_the_graph_is_cut() {
     }
     let homes: Vec<usize> = (0..STAGES.len()).map(|i| usize::from(i >= 1)).collect();
     assert_eq!(digest_over_processes(2, &homes, "jpeg:80"), digest_in_one(4, "jpeg:80"));
+}
+
+#[test]
+fn equal_when_stages_are_split_over_processes() {
+    let expected = digest_in_one(4, "raw");
+    for (nodes, shares) in [(2, "{ n0 = 1, n1 = 3 }"), (3, "{ n0 = 2, n1 = 1, n2 = 1 }")] {
+        let stages = ["detect", "track", "sightings", "windows", "distinct"];
+        let lines = stages.map(|stage| (stage, format!("shares = {shares}")));
+        assert_eq!(digest_of_plan(nodes, &plan_of_lines(&lines), "raw"), expected, "{shares}");
+    }
+}
+
+#[test]
+fn error_shares_in_a_plan_file_are_whole_numbers() {
+    let folder = TempDir::new().unwrap();
+    let (infrastructure, _) = infrastructure(folder.path(), 1);
+    let plan = folder.path().join("plan.toml");
+    for (line, words) in [
+        ("shares = { n0 = -1 }", "-1"),
+        ("shares = { n0 = 0.5 }", "0.5"),
+        ("shares = { n0 = 0 }", "stage \"track\" has shares of 0 alone"),
+        ("slots = 1", "stage \"track\" is on no node"),
+    ] {
+        std::fs::write(&plan, plan_of_lines(&[("track", line.to_owned())])).unwrap();
+        let mut command = demo(folder.path());
+        command.args(["--seconds", "1", "--json", "--nodes", "processes", "--infrastructure"]);
+        let output = command.arg(&infrastructure).arg("--plan").arg(&plan).output().unwrap();
+        assert!(!output.status.success() && errors(&output).contains(words), "{line}: {}", errors(&output));
+    }
 }
 
 /// Nodes that are processes, and a network for their controller.
@@ -172,12 +205,19 @@ fn check(report: &Report, seconds: u64) {
     assert_eq!(report.output_digest, digest_in_one(seconds, "raw"));
 }
 
-/// Every stage but the cameras on one of two nodes, and one of the detector's variants.
+/// Every stage but the cameras on one of two nodes or on both, and one of the detector's variants.
 fn plan(number: usize) -> Plan {
     let variant = ["w8", "w4", "w8", "w16"][number % 4];
     let home = |i: usize| format!("n{}", (number >> (i % 4)) % 2);
     let rest = STAGES[2..].iter().enumerate();
     let plan = rest.fold(Plan::single("n0"), |plan, (i, stage)| plan.with(*stage, Assignment::on(home(i))));
+    let plan = match number as u32 % 3 {
+        0 => plan,
+        // Some stages on both, by shares that change.
+        weight => ["track", "sightings", "windows"]
+            .iter()
+            .fold(plan, |plan, stage| plan.with(*stage, Assignment::shared([("n0", 1), ("n1", weight)]))),
+    };
     plan.with("detect", Assignment::on(home(number)).variant(variant))
 }
 

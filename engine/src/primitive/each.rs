@@ -68,12 +68,12 @@ fn apply<T, U>(
         let outcome = guarded(|| f(record, &mut emit)).and_then(|()| check(fan_out, emit.0.len()));
         if let Err(failure) = outcome {
             emit.0.clear();
-            context.dropped(0, at, &failure);
+            context.dropped(0, &at, &failure);
             continue;
         }
         done += 1;
         made.extend(emit.0.drain(..).enumerate().map(|(i, record)| {
-            let at = if fan_out == FanOut::Many { at.child(i) } else { at };
+            let at = if fan_out == FanOut::Many { at.child(i) } else { at.clone() };
             Envelope { epoch, at, record, token: token.clone() }
         }));
     }

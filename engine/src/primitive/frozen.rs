@@ -13,7 +13,8 @@ use super::reorder::Reorder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handover::{Arrival, CHUNK_BYTES, State};
 use crate::id::Epoch;
-use crate::record::{Data, Envelope, Place};
+use crate::record::{Batch, Data, Envelope, Place};
+use crate::shares::Division;
 
 /// States and waiting records, between two generations.
 pub(crate) struct Frozen<K, S, T> {
@@ -38,13 +39,13 @@ enum Piece<K, S, T> {
 #[derive(Serialize)]
 enum PieceRef<'a, K, S, T> {
     State(&'a K, &'a S),
-    Waiting(Epoch, Place, &'a T),
+    Waiting(Epoch, &'a Place, &'a T),
 }
 
 impl<K: Key, S: Data, T: Data> State for Frozen<K, S, T> {
     fn chunks(&self) -> Result<Vec<Vec<u8>>> {
         let states = self.by_key.iter().map(|(key, state)| PieceRef::State(key, state));
-        let waiting = self.waiting.iter().map(|e| PieceRef::Waiting(e.epoch, e.at, &e.record));
+        let waiting = self.waiting.iter().map(|e| PieceRef::Waiting(e.epoch, &e.at, &e.record));
         let mut chunks: Vec<Vec<u8>> = Vec::new();
         for piece in states.chain(waiting) {
             let bytes = postcard::to_stdvec(&piece)
@@ -57,40 +58,61 @@ impl<K: Key, S: Data, T: Data> State for Frozen<K, S, T> {
         Ok(chunks)
     }
 
+    fn split(self: Box<Self>, division: &Division<'_>) -> Vec<Box<dyn State>> {
+        let mut parts: Vec<Self> = (0..division.parts()).map(|_| Self::default()).collect();
+        for (key, state) in self.by_key {
+            parts[division.of_key(&key)].by_key.insert(key, state);
+        }
+        for batch in self.waiting.into_batches().map(Batch::of) {
+            let homes = division.of_batch(&batch);
+            batch.split(&homes).into_iter().for_each(|(home, batch)| parts[home].waiting.push(batch.get()));
+        }
+        parts.into_iter().map(|part| Box::new(part) as Box<dyn State>).collect()
+    }
+
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
     }
 }
 
 impl<K: Key, S: Data, T: Data> Frozen<K, S, T> {
-    /// What arrived, ready to go on.
+    /// What arrived, from every old home together, ready to go on.
     ///
     /// # Errors
     /// `Corrupt` if bytes from another node are not what [`State::chunks`] makes.
-    pub(crate) fn thaw(arrival: Arrival) -> Result<Self> {
-        let chunks = match arrival {
-            Arrival::Pointer(state) => {
-                return Ok(*state.downcast().expect("a stage's state has one type in every generation"));
-            }
-            Arrival::Chunks(chunks) => chunks,
-        };
+    pub(crate) fn thaw(arrivals: Vec<Arrival>) -> Result<Self> {
         let mut thawed = Self::default();
+        for arrival in arrivals {
+            match arrival {
+                Arrival::Pointer(state) => {
+                    let part: Self =
+                        *state.downcast().expect("a stage's state has one type in every generation");
+                    thawed.by_key.extend(part.by_key);
+                    thawed.waiting.absorb(part.waiting);
+                }
+                Arrival::Chunks(chunks) => thawed.read(&chunks)?,
+            }
+        }
+        Ok(thawed)
+    }
+
+    fn read(&mut self, chunks: &[Vec<u8>]) -> Result<()> {
         for chunk in chunks {
             let mut rest = &chunk[..];
             while !rest.is_empty() {
                 let (piece, after) = postcard::take_from_bytes(rest)
                     .map_err(|e| Error::new(ErrorKind::Corrupt, "state cannot be decoded").because(e))?;
                 match piece {
-                    Piece::State(key, state) => _ = thawed.by_key.insert(key, state),
+                    Piece::State(key, state) => _ = self.by_key.insert(key, state),
                     // Its token stayed behind: state has a budget of its own.
                     Piece::Waiting(epoch, at, record) => {
-                        thawed.waiting.push(vec![Envelope { epoch, at, record, token: Default::default() }]);
+                        self.waiting.push(vec![Envelope { epoch, at, record, token: Default::default() }]);
                     }
                 }
                 rest = after;
             }
         }
-        Ok(thawed)
+        Ok(())
     }
 }
 
@@ -102,17 +124,17 @@ mod tests {
     fn moves_in_chunks_as_by_pointer() {
         let by_key = (0..3_000).map(|k| (k, "x".repeat(k as usize % 1_000))).collect();
         let mut frozen = Frozen::<u32, String, u8> { by_key, waiting: Reorder::default() };
-        let place = |i| Place { lane: 1, number: i, sub: 0 };
+        let place = |i| Place::of_source(1, i);
         for i in 0..10 {
             let token = Default::default();
             frozen.waiting.push(vec![Envelope { epoch: 100 - i, at: place(i), record: i as u8, token }]);
         }
         let chunks = frozen.chunks().unwrap();
         assert!(chunks.len() > 1 && chunks.iter().all(|c| c.len() <= CHUNK_BYTES));
-        let moved = Frozen::<u32, String, u8>::thaw(Arrival::Chunks(chunks)).unwrap();
+        let moved = Frozen::<u32, String, u8>::thaw(vec![Arrival::Chunks(chunks)]).unwrap();
         assert_eq!(moved.by_key, frozen.by_key);
-        let plain = |r: &Reorder<u8>| r.iter().map(|e| (e.epoch, e.at, e.record)).collect::<Vec<_>>();
+        let plain = |r: &Reorder<u8>| r.iter().map(|e| (e.epoch, e.at.clone(), e.record)).collect::<Vec<_>>();
         assert_eq!(plain(&moved.waiting), plain(&frozen.waiting));
-        assert!(Frozen::<u32, String, u8>::thaw(Arrival::Chunks(vec![vec![7, 7, 7]])).is_err());
+        assert!(Frozen::<u32, String, u8>::thaw(vec![Arrival::Chunks(vec![vec![7, 7, 7]])]).is_err());
     }
 }

@@ -5,7 +5,8 @@
 //! epoch only once it is complete; before a record of epoch `e` it has called `close` for every key
 //! that was due at or before `e`. At a cut it stops in mid-state and hands the state over; at the end
 //! of the stream it closes everything that is due at any time. So neither batching nor cuts nor the
-//! interleaving of inputs can be seen in the results.
+//! interleaving of inputs can be seen in the results. What several keys emit at one close stands in the order of the
+//! keys, wherever their states are: so neither can a split of the keys over nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,7 +23,8 @@ use super::reorder::Reorder;
 use super::{Emit, guarded};
 use crate::failure::Failure;
 use crate::id::Epoch;
-use crate::record::{Batch, Data, Envelope, Place};
+use crate::record::{Batch, Data, Envelope, OrderedKey, Place};
+use crate::shares::{self, Groups};
 use crate::stage::{Build, Kind, StageContext};
 use crate::topology::{Stage, Stream};
 
@@ -136,7 +138,14 @@ impl<K: Key, T: Data> Keyed<K, T> {
                 },
             )
         });
+        let key = self.key.clone();
+        let groups: Groups = Arc::new(move |batch| {
+            let group = |record: &T| guarded(|| Ok(shares::group(&key(record))));
+            // A record whose key panics goes somewhere all the same: there it is dropped, with its reason.
+            batch.records::<T>().iter().map(|envelope| group(&envelope.record).unwrap_or(0)).collect()
+        });
         let mut stage = Stage::new(name, Kind::Keyed, vec![self.stream.stage()], build);
+        stage.groups = Some(groups);
         stage.fan_outs = u32::from(L::FAN_OUT == FanOut::Many);
         self.stream.topology().add(stage)
     }
@@ -225,7 +234,7 @@ impl<K: Key, T: Data, L: Logic<K, T>> Driver<K, T, L> {
         match outcome {
             Ok(()) => {
                 self.context.received(0, 1);
-                let place = |i| if L::FAN_OUT == FanOut::Many { at.child(i) } else { at };
+                let place = |i| if L::FAN_OUT == FanOut::Many { at.child(i) } else { at.clone() };
                 let envelopes = emit.0.into_iter().enumerate();
                 let envelopes = envelopes.map(|(i, record)| Envelope {
                     epoch,
@@ -235,7 +244,7 @@ impl<K: Key, T: Data, L: Logic<K, T>> Driver<K, T, L> {
                 });
                 self.made.entry(epoch).or_default().extend(envelopes);
             }
-            Err(failure) => self.context.dropped(0, at, &failure),
+            Err(failure) => self.context.dropped(0, &at, &failure),
         }
     }
 
@@ -243,6 +252,7 @@ impl<K: Key, T: Data, L: Logic<K, T>> Driver<K, T, L> {
     fn close_due(&mut self, states: &mut States<K, L::State>, upto: Epoch) {
         while states.due.first().is_some_and(|(due, _)| *due <= upto) {
             let Some((due, key)) = states.due.pop_first() else { return };
+            let place = OrderedKey::of(&key);
             let Some(state) = states.by_key.get_mut(&key) else { continue };
             let mut emit = Emit::new();
             let keep = guarded(|| Ok(self.logic.close(&key, state, due, &mut emit)));
@@ -256,8 +266,8 @@ impl<K: Key, T: Data, L: Logic<K, T>> Driver<K, T, L> {
                 _ => _ = states.by_key.remove(&key),
             }
             let made = self.made.entry(due - 1).or_default();
-            for record in emit.0 {
-                let at = Place::derived(made.len());
+            for (i, record) in emit.0.into_iter().enumerate() {
+                let at = Place::of_key(place.clone(), i);
                 made.push(Envelope { epoch: due - 1, at, record, token: Default::default() });
             }
         }

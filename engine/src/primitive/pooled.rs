@@ -43,7 +43,7 @@ impl<T: Data> Stream<T> {
                     let wake = scope.worker().sync_activator_for(info.address.to_vec());
                     let alarm = context.generation.local.timers.alarm(scope.activator_for(info.address));
                     let pool = context.opened::<Pool<R::In, R::Out>>();
-                    let mut feeding = Feeding::new(pool, Batching::of(context.assignment()), wake);
+                    let mut feeding = Feeding::new(pool, Batching::of(&context.assignment()), wake);
                     move |arriving, output| {
                         let now_us = context.generation.local.shared.clock.now_us();
                         arriving.for_each(|capability, data| {
@@ -86,7 +86,7 @@ fn take_in<T, I: Send + 'static, O: Send + 'static>(
 ) {
     match guarded(|| Ok(input(&envelope.record))) {
         Ok(item) => feeding.push((capability.clone(), envelope), item, now_us),
-        Err(failure) => context.dropped(0, envelope.at, &failure),
+        Err(failure) => context.dropped(0, &envelope.at, &failure),
     }
 }
 
@@ -104,7 +104,7 @@ fn finish<T, O, U>(
             Some(Envelope { epoch, at, record, token })
         }
         Err(failure) => {
-            context.dropped(0, at, &failure);
+            context.dropped(0, &at, &failure);
             None
         }
     }

@@ -28,6 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::handover::{Arrival, CHUNK_BYTES, State};
 use crate::id::Epoch;
 use crate::record::{Batch, Data, Envelope, Place};
+use crate::shares::Division;
 use crate::stage::{Build, Kind, StageContext};
 use crate::topology::{Stage, Stream};
 
@@ -291,7 +292,7 @@ fn updates<'s, T: Data, K: Row>(
                             session.give((key, epoch, 1));
                             session.give_iterator(gone.into_iter());
                         }
-                        Err(failure) => context.dropped(0, at, &failure),
+                        Err(failure) => context.dropped(0, &at, &failure),
                     }
                 }
                 match frontier.frontier().as_option() {
@@ -397,19 +398,29 @@ impl<K: Row> State for Rows<K> {
         self.0.chunks(CHUNK_BYTES / 64).map(encode).collect()
     }
 
+    /// A relation is on one node, whatever the plan.
+    fn split(self: Box<Self>, _division: &Division<'_>) -> Vec<Box<dyn State>> {
+        vec![self]
+    }
+
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
     }
 }
 
-fn thaw<K: Row>(arrival: Arrival, context: &StageContext) -> Rows<K> {
-    let chunks = match arrival {
-        Arrival::Pointer(state) => {
-            return *state.downcast().expect("a stage's state has one type in every generation");
-        }
-        Arrival::Chunks(chunks) => chunks,
-    };
+fn thaw<K: Row>(arrivals: Vec<Arrival>, context: &StageContext) -> Rows<K> {
     let mut all = Rows(Vec::new());
+    let mut chunks = Vec::new();
+    for arrival in arrivals {
+        match arrival {
+            Arrival::Pointer(state) => {
+                let rows: Rows<K> =
+                    *state.downcast().expect("a stage's state has one type in every generation");
+                all.0.extend(rows.0);
+            }
+            Arrival::Chunks(more) => chunks.extend(more),
+        }
+    }
     for chunk in chunks {
         match postcard::from_bytes::<Vec<Update<K>>>(&chunk) {
             Ok(rows) => all.0.extend(rows),

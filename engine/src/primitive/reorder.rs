@@ -24,7 +24,12 @@ impl<T> Reorder<T> {
 
     /// Takes over what another one held.
     pub(crate) fn absorb(&mut self, other: Self) {
-        other.0.into_values().for_each(|records| self.push(records));
+        other.into_batches().for_each(|records| self.push(records));
+    }
+
+    /// What it held, by epoch.
+    pub(crate) fn into_batches(self) -> impl Iterator<Item = Vec<Envelope<T>>> {
+        self.0.into_values()
     }
 
     pub(crate) fn push(&mut self, records: Vec<Envelope<T>>) {
@@ -37,7 +42,7 @@ impl<T> Reorder<T> {
     pub(crate) fn pop_below(&mut self, frontier: Epoch) -> Option<(Epoch, Vec<Envelope<T>>)> {
         let first = self.0.first_entry().filter(|entry| *entry.key() < frontier)?;
         let (epoch, mut records) = first.remove_entry();
-        records.sort_by_key(|r| r.at);
+        records.sort_by(|a, b| a.at.cmp(&b.at));
         Some((epoch, records))
     }
 }

@@ -121,7 +121,7 @@ impl<T: Data> Ending<T> {
             for (envelope, outcome) in batch {
                 match outcome {
                     Ok(()) => self.context.received(0, 1),
-                    Err(failure) => self.context.dropped(0, envelope.at, &failure),
+                    Err(failure) => self.context.dropped(0, &envelope.at, &failure),
                 }
             }
         }

@@ -121,7 +121,7 @@ impl<T: Data> Taking<T> {
             };
             if let Some((token, Waiting { epoch, number, record, .. })) = lane.take(admit) {
                 self.entry.doors().reach(epoch + 1);
-                let at = Place { lane: lane.number, number, sub: 0 };
+                let at = Place::of_source(lane.number, number);
                 give(&capability.delayed(&epoch), Envelope { epoch, at, record, token });
                 taken += 1;
             }

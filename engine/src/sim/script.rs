@@ -89,7 +89,11 @@ fn partition(random: &mut Random, nodes: u64, script: &mut Script) {
 fn plan(random: &mut Random, drawn: &Drawn, nodes: u64, first: Option<&Plan>) -> Plan {
     let mut stages = BTreeMap::new();
     for stage in drawn.graph.stages() {
-        let mut assignment = Assignment::on(name(random.below(nodes)));
+        let can_be_split = matches!(stage.kind, Kind::Stateless | Kind::Pooled | Kind::Keyed);
+        let mut assignment = match shares(random, nodes) {
+            Some(split) if can_be_split && random.percent(30) => split,
+            _ => Assignment::on(name(random.below(nodes))),
+        };
         if let (Kind::Source, Some(first)) = (stage.kind, first) {
             assignment.node = first.assignment(&stage.name).node.clone();
         }
@@ -101,4 +105,16 @@ fn plan(random: &mut Random, drawn: &Drawn, nodes: u64, first: Option<&Plan>) ->
         stages.insert(stage.name.clone(), assignment);
     }
     Plan { stages, ..Plan::single(name(0)) }
+}
+
+/// Shares of some nodes, if there are several and one of them gets anything.
+fn shares(random: &mut Random, nodes: u64) -> Option<Assignment> {
+    let mut weights = Vec::new();
+    for node in 0..nodes {
+        if random.percent(60) {
+            weights.push((name(node), random.below(4) as u32));
+        }
+    }
+    let is_split = weights.len() > 1 && weights.iter().any(|(_, weight)| *weight > 0);
+    is_split.then(|| Assignment::shared(weights))
 }

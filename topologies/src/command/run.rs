@@ -234,8 +234,10 @@ fn plan_here(slots: usize, variant: Option<&String>) -> Plan {
 
 /// The same plan with everything on another node.
 fn moved_to(mut plan: Plan, node: &str) -> Plan {
-    plan.default.node = node.to_owned();
-    plan.stages.values_mut().for_each(|assignment| assignment.node = node.to_owned());
+    for assignment in std::iter::once(&mut plan.default).chain(plan.stages.values_mut()) {
+        assignment.node = node.to_owned();
+        assignment.shares.clear();
+    }
     plan
 }
 
