@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::net::slow::{Pipe, Pipes, Speed};
 use crate::node::check_name;
 use crate::runner::{Imitate, Imitation};
 
@@ -180,5 +182,66 @@ impl Infrastructure {
             let service = services.get(stage)?.iter().find(fits)?;
             Some(Imitation { batch_us: service.batch_us, item_us: service.item_us })
         }))
+    }
+
+    /// How fast data goes from one node to another: over the links between their sites that take the least time
+    /// together. `None` within a site, and where no link leads.
+    ///
+    /// ```
+    /// use jellybean_engine::infrastructure::Infrastructure;
+    /// let file = r#"
+    ///     version = 1
+    ///     controller = "127.0.0.1:7000"
+    ///     node = [
+    ///         { name = "a", site = "yard", tier = "edge", listen = "127.0.0.1:7001", slots = 1 },
+    ///         { name = "b", site = "region", tier = "cloud", listen = "127.0.0.1:7002", slots = 1 },
+    ///     ]
+    ///     link = [{ from = "yard", to = "region", mbit_per_s = 8.0, round_trip_ms = 10.0 }]
+    /// "#;
+    /// let infrastructure: Infrastructure = toml::from_str(file).unwrap();
+    /// let speed = infrastructure.speed("a", "b").unwrap();
+    /// assert_eq!((speed.bytes_per_s, speed.one_way_us), (1e6, 5_000));
+    /// assert_eq!(infrastructure.speed("b", "a"), None);
+    /// ```
+    #[must_use]
+    pub fn speed(&self, from: &str, to: &str) -> Option<Speed> {
+        let (from, to) = (self.site(from)?, self.site(to)?);
+        if from == to {
+            return None;
+        }
+        // By site: milliseconds there and back, and the narrowest link on the way.
+        let mut ways = BTreeMap::from([(from, (0.0, f64::INFINITY))]);
+        for _ in 0..self.links.len() {
+            for link in &self.links {
+                let Some((ms, mbit)) = ways.get(&*link.from).copied() else { continue };
+                let way = (ms + link.round_trip_ms, link.mbit_per_s.min(mbit));
+                if ways.get(&*link.to).is_none_or(|known| way.0 < known.0) {
+                    ways.insert(&link.to, way);
+                }
+            }
+        }
+        let (ms, mbit) = *ways.get(to)?;
+        Some(Speed { bytes_per_s: mbit * 1e6 / 8.0, one_way_us: (ms * 500.0) as u64 })
+    }
+
+    /// Pipes as slow as the links are, to be imitated: one for each pair of sites, shared by whoever sends within
+    /// this process. Each has its way to itself where ways meet.
+    ///
+    /// # Errors
+    /// `Unavailable` if there is no thread for one.
+    pub fn pipes(&self, clock: &Clock) -> Result<Pipes> {
+        let mut pipes = BTreeMap::new();
+        for (from, to) in self.nodes.iter().flat_map(|a| self.nodes.iter().map(move |b| (a, b))) {
+            let sites = (from.site.clone(), to.site.clone());
+            if let Some(speed) = self.speed(&from.name, &to.name).filter(|_| !pipes.contains_key(&sites)) {
+                pipes.insert(sites, Pipe::new(speed, clock.clone())?);
+            }
+        }
+        let sites: BTreeMap<_, _> = self.nodes.iter().map(|n| (n.name.clone(), n.site.clone())).collect();
+        Ok(Arc::new(move |from, to| pipes.get(&(sites.get(from)?.clone(), sites.get(to)?.clone())).cloned()))
+    }
+
+    fn site(&self, node: &str) -> Option<&str> {
+        self.nodes.iter().find(|entry| entry.name == node).map(|entry| entry.site.as_str())
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod cable;
 pub mod memory;
+pub mod slow;
 pub mod zenoh;
 
 use std::fmt;

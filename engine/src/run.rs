@@ -17,10 +17,12 @@ use crate::controller::{Controller, Ending, Request, Setting};
 pub use crate::cutover::Cut;
 use crate::cutover::Wish;
 use crate::error::{Error, ErrorKind, Result};
+use crate::infrastructure::Infrastructure;
 use crate::ledger::{Accounts, Books, Latency, SourceAccount};
 use crate::link::Links;
 use crate::message::Load;
 use crate::net::memory::Hub;
+use crate::net::slow::Slow;
 use crate::net::{Listening, Member, Network};
 use crate::node::{CONTROLLER, Node, NodeSettings, Sleeper, check_name};
 use crate::plan::Plan;
@@ -84,27 +86,38 @@ impl Run {
     /// # Errors
     /// What is wrong with the plan, or what could not be opened on which node; nothing runs then.
     pub fn start(graph: Arc<Graph>, plan: Plan, nodes: &[&str], clock: Clock) -> Result<Self> {
-        Self::start_imitating(graph, plan, nodes, clock, &|_| None)
+        Self::start_threads(graph, plan, nodes, clock, |_, network| (network, None))
     }
 
-    /// The same, with nodes that are as slow as `imitate` says of each.
+    /// The same with the nodes of an infrastructure, whose pools and links are as slow as it says.
     ///
     /// # Errors
     /// As [`Run::start`].
     pub fn start_imitating(
         graph: Arc<Graph>,
         plan: Plan,
+        infrastructure: &Infrastructure,
+        clock: Clock,
+    ) -> Result<Self> {
+        let pipes = infrastructure.pipes(&clock)?;
+        let slow = |name: &str, network| (Slow::new(network, pipes.clone()), infrastructure.imitate(name));
+        Self::start_threads(graph, plan, &infrastructure.names(), clock, slow)
+    }
+
+    fn start_threads(
+        graph: Arc<Graph>,
+        plan: Plan,
         nodes: &[&str],
         clock: Clock,
-        imitate: &dyn Fn(&str) -> Option<Imitate>,
+        slow: impl Fn(&str, Arc<dyn Network>) -> (Arc<dyn Network>, Option<Imitate>),
     ) -> Result<Self> {
         let nodes: BTreeSet<String> = nodes.iter().map(|n| (*n).to_owned()).collect();
         plan.check(&graph, &nodes)?;
         let hub = Hub::default();
         let mut threads = Threads { quits: Arc::default(), handles: Vec::new() };
         for name in &nodes {
-            let (network, same) = (hub.join(member(name)), graph.clone());
-            let (clock, imitate, quits) = (clock.clone(), imitate(name), threads.quits.clone());
+            let (network, imitate) = slow(name, hub.join(member(name)));
+            let (same, clock, quits) = (graph.clone(), clock.clone(), threads.quits.clone());
             threads.handles.push(spawn(name, move || {
                 let blueprint = Arc::new(move |_: &str| Ok(same.clone()));
                 let settings = NodeSettings { blueprint, clock, follows_clock: false, imitate };

@@ -12,6 +12,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use jellybean_engine::client::{CLIENT, Client};
 use jellybean_engine::infrastructure::Infrastructure;
+use jellybean_engine::net::slow::Slow;
 use jellybean_engine::net::zenoh::{Settings, Zenoh};
 use jellybean_engine::net::{Member, Network};
 use jellybean_engine::node::{Blueprint, CONTROLLER, Node, NodeSettings};
@@ -127,9 +128,12 @@ pub(super) struct NodeCommand {
     /// Whom it connects to: the controller, and other nodes; one of each two has to.
     #[arg(long, value_name = "ADDRESS:PORT")]
     connect: Vec<SocketAddr>,
-    /// A file that says where everybody listens, and how slow this node is to be.
+    /// A file that says where everybody listens.
     #[arg(long, value_name = "FILE")]
     infrastructure: Option<PathBuf>,
+    /// Be as slow as the infrastructure says, and its links as well: to rehearse on one machine.
+    #[arg(long, requires = "infrastructure")]
+    imitate: bool,
     #[command(flatten)]
     joining: Joining,
     /// End with the process that started it: when standard input ends.
@@ -155,8 +159,13 @@ impl NodeCommand {
         if self.until_input_ends {
             end_with_input(&over)?;
         }
-        let imitate = infrastructure.and_then(|infrastructure| infrastructure.imitate(&self.name));
-        let settings = NodeSettings { blueprint, clock: Clock::real(), follows_clock: true, imitate };
+        let clock = Clock::real();
+        let (mut network, mut imitate) = (network, None);
+        if let Some(infrastructure) = infrastructure.filter(|_| self.imitate) {
+            network = Slow::new(network, infrastructure.pipes(&clock)?);
+            imitate = infrastructure.imitate(&self.name);
+        }
+        let settings = NodeSettings { blueprint, clock, follows_clock: true, imitate };
         eprintln!("node {} listens on {listen}", self.name);
         Node::new(network, settings)?.run(&|| stop.is_asked() || over.load(Ordering::Relaxed));
         Ok(())
@@ -302,7 +311,7 @@ impl Processes {
         let mut processes = Self(Vec::new());
         for name in infrastructure.names() {
             let child = Command::new(&program)
-                .args(["node", "--name", name, "--until-input-ends", "--infrastructure"])
+                .args(["node", "--name", name, "--imitate", "--until-input-ends", "--infrastructure"])
                 .arg(file)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::null())

@@ -123,8 +123,7 @@ impl How {
             plan = moved_to(plan, infrastructure.names().first().context("the infrastructure has no node")?);
         }
         if self.nodes == Nodes::Threads {
-            let imitate = |node: &str| infrastructure.imitate(node);
-            let run = Run::start_imitating(graph, plan, &infrastructure.names(), clock, &imitate)?;
+            let run = Run::start_imitating(graph, plan, &infrastructure, clock)?;
             return self.watch(run, made, &stop);
         }
         let file = self.infrastructure.as_deref().context("an infrastructure was read")?;
