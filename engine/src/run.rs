@@ -22,7 +22,7 @@ use crate::ledger::{Accounts, Books, Latency, SourceAccount};
 use crate::link::Links;
 use crate::message::Load;
 use crate::net::memory::Hub;
-use crate::net::slow::Slow;
+use crate::net::slow::slowed;
 use crate::net::{Listening, Member, Network};
 use crate::node::{CONTROLLER, Node, NodeSettings, Sleeper, check_name};
 use crate::plan::Plan;
@@ -100,7 +100,7 @@ impl Run {
         clock: Clock,
     ) -> Result<Self> {
         let pipes = infrastructure.pipes(&clock)?;
-        let slow = |name: &str, network| (Slow::new(network, pipes.clone()), infrastructure.imitate(name));
+        let slow = |name: &str, network| (slowed(network, pipes.clone()), infrastructure.imitate(name));
         Self::start_threads(graph, plan, &infrastructure.names(), clock, slow)
     }
 

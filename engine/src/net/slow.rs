@@ -134,18 +134,15 @@ fn carry(shared: &Shared) {
 /// The pipe from one node to another, by their names, if they are not close to each other.
 pub type Pipes = Arc<dyn Fn(&str, &str) -> Option<Arc<Pipe>> + Send + Sync>;
 
-/// A network whose messages go through pipes.
-pub struct Slow {
-    network: Arc<dyn Network>,
-    pipes: Pipes,
+/// The same network, with messages that go through pipes.
+#[must_use]
+pub fn slowed(network: Arc<dyn Network>, pipes: Pipes) -> Arc<dyn Network> {
+    Arc::new(Slow { network, pipes })
 }
 
-impl Slow {
-    /// The same network, as slow as the pipes are.
-    #[must_use]
-    pub fn new(network: Arc<dyn Network>, pipes: Pipes) -> Arc<dyn Network> {
-        Arc::new(Self { network, pipes })
-    }
+struct Slow {
+    network: Arc<dyn Network>,
+    pipes: Pipes,
 }
 
 impl Network for Slow {
@@ -199,8 +196,7 @@ mod tests {
         let speed = Speed { bytes_per_s: 1e6, one_way_us: 2_000 };
         let pipe = Pipe::new(speed, clock.clone()).unwrap();
         let pipes: Pipes = Arc::new(move |from, _| (from == "a").then(|| pipe.clone()));
-        let (a, b) =
-            (Slow::new(hub.join(member("a")), pipes.clone()), Slow::new(hub.join(member("b")), pipes));
+        let (a, b) = (slowed(hub.join(member("a")), pipes.clone()), slowed(hub.join(member("b")), pipes));
         let (came, arrived) = unbounded();
         let of_inbox = clock.clone();
         let inbox: Inbox = Arc::new(move |message: Bytes| _ = came.send((of_inbox.now_us(), message[0])));
@@ -208,14 +204,12 @@ mod tests {
         let (woken, room) = unbounded();
         let line = a.line(b.me(), "c", Arc::new(move || _ = woken.send(()))).unwrap();
         let began_us = clock.now_us();
-        let mut sent = 0_u8;
-        for n in 0..40 {
+        for n in 0..40_u8 {
             // 10 KB take 10 ms each: about eleven of them find room at once.
-            while let Err(_refused) = line.send(Bytes::from(vec![n; 10_000])) {
-                assert!(sent >= 10, "{sent} messages are not too much");
+            while line.send(Bytes::from(vec![n; 10_000])).is_err() {
+                assert!(n >= 10, "{n} messages are not too much");
                 room.recv().unwrap();
             }
-            sent += 1;
         }
         for n in 0..40 {
             let (at_us, message) = arrived.recv().unwrap();

@@ -12,7 +12,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use jellybean_engine::client::{CLIENT, Client};
 use jellybean_engine::infrastructure::Infrastructure;
-use jellybean_engine::net::slow::Slow;
+use jellybean_engine::net::slow::slowed;
 use jellybean_engine::net::zenoh::{Settings, Zenoh};
 use jellybean_engine::net::{Member, Network};
 use jellybean_engine::node::{Blueprint, CONTROLLER, Node, NodeSettings};
@@ -162,7 +162,7 @@ impl NodeCommand {
         let clock = Clock::real();
         let (mut network, mut imitate) = (network, None);
         if let Some(infrastructure) = infrastructure.filter(|_| self.imitate) {
-            network = Slow::new(network, infrastructure.pipes(&clock)?);
+            network = slowed(network, infrastructure.pipes(&clock)?);
             imitate = infrastructure.imitate(&self.name);
         }
         let settings = NodeSettings { blueprint, clock, follows_clock: true, imitate };
