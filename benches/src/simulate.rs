@@ -45,12 +45,13 @@ pub(crate) fn run(runs: u64, seed: u64) -> jellybean::Result<()> {
     Ok(())
 }
 
-fn kinds(seen: &Seen) -> [(&'static str, bool); 10] {
+fn kinds(seen: &Seen) -> [(&'static str, bool); 11] {
     [
         ("resend", seen.resend),
         ("crash", seen.crash),
         ("join", seen.join),
         ("split stage", seen.split),
+        ("retune", seen.retune),
         ("hand-over of state", seen.handover),
         ("abort", seen.abort),
         ("two changes in a row", seen.two_in_a_row),

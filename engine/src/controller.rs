@@ -132,7 +132,7 @@ impl Controller {
         let until_us = setting.clock.now_us() + micros(GATHER_MAX);
         Self {
             phase: Phase::Gathering { until_us },
-            state: CutOver::new(setting.nodes.clone(), 1),
+            state: CutOver::new(setting.graph.clone(), setting.nodes.clone(), 1),
             term: ASKING,
             began_us: None,
             peers: BTreeMap::new(),
@@ -383,7 +383,8 @@ impl Controller {
             }
             (None, Some((wish, _))) => {
                 self.sources = sources_of(&self.setting.graph, &wish.plan).map(str::to_owned).collect();
-                self.state = CutOver::new(self.setting.nodes.clone(), self.term);
+                let graph = self.setting.graph.clone();
+                self.state = CutOver::new(graph, self.setting.nodes.clone(), self.term);
                 self.tell_all(&ToNode::Load(self.setting.load.clone()));
                 let until_us = self.now_us() + micros(GATHER_MAX);
                 self.phase = Phase::Loading { until_us, missing: self.setting.nodes.clone() };
@@ -409,7 +410,7 @@ impl Controller {
             self.sources.extend(sources_of(&self.setting.graph, &generation.plan).map(str::to_owned));
         }
         self.phase = Phase::Running;
-        let (state, actions) = CutOver::resume(standings, self.term);
+        let (state, actions) = CutOver::resume(self.setting.graph.clone(), standings, self.term);
         self.state = state;
         if self.state.is_over() {
             let message = "the run had not begun anywhere when its controller was lost";
@@ -449,6 +450,9 @@ impl Controller {
                 Action::TellAll(order) => {
                     if let ToNode::Close { generation } | ToNode::Abort { generation } = &order {
                         self.plans.remove(generation);
+                    }
+                    if let ToNode::Retuned(retune) = &order {
+                        self.plans.insert(retune.generation, retune.plan.clone());
                     }
                     self.tell_all(&order);
                 }

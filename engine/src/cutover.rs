@@ -2,7 +2,8 @@
 //!
 //! prepare (every node builds its part) -> propose(E) (every source promises not to pass E, or says
 //! where it stands) -> decide(E) (effective at E: epochs below it belong to the old generation, the
-//! rest to the new one) -> drain (the old one empties). Stopping is a cut-over to nothing, with flush.
+//! rest to the new one) -> drain (the old one empties). Stopping is a cut-over to nothing, with flush. A change that
+//! the running generation can take in is proposed and decided alone: sources stay where they are while that is done.
 //!
 //! This is the decision alone: a state and a function, without clock, thread or channel.
 //! Invariants: at most two generations live; a generation is aborted only before it is decided; a
@@ -15,12 +16,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
 use crate::id::{Epoch, GenerationId};
-use crate::message::{FromNode, Standing, ToNode, Word};
+use crate::message::{FromNode, Retune, Standing, ToNode, Word};
 use crate::plan::Plan;
+use crate::retune::is_retune;
+use crate::topology::Graph;
 
 /// A cut lies ahead of where the sources were when they answered by two ticks, so that they need not
 /// wait for the decision.
 const AHEAD_MS: u64 = 20;
+
+/// How often one generation is retuned: each of its plans is kept, as records of its epochs may be in flight.
+const RETUNES_MAX: usize = 64;
 
 /// Something the controller learns.
 pub(crate) enum Event {
@@ -62,20 +68,24 @@ pub(crate) enum Action {
     Finished,
 }
 
-/// Where a change took effect.
+/// Where a change took effect: in a generation that began there, or in one that was retuned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cut {
-    /// The generation that began.
+    /// The generation that runs since.
     pub generation: GenerationId,
-    /// Its first epoch.
+    /// The first epoch that goes by the new plan.
     pub epoch: Epoch,
 }
 
 /// The state of the controller.
 pub(crate) struct CutOver {
+    graph: Arc<Graph>,
     nodes: BTreeSet<String>,
     last: GenerationId,
     running: Option<GenerationId>,
+    /// What the running generation goes by, and how often it was retuned.
+    plan: Option<Arc<Plan>>,
+    retunes: usize,
     drained: BTreeSet<(GenerationId, String)>,
     phase: Phase,
     queued: Option<Wish>,
@@ -96,15 +106,24 @@ enum Phase {
 #[derive(Clone)]
 enum Goal {
     Generation(Wish, GenerationId),
+    /// Another plan for the running generation; whether the nodes know it with the cut that is proposed.
+    Retune {
+        wish: Wish,
+        generation: GenerationId,
+        is_told: bool,
+    },
     Nothing,
 }
 
 impl CutOver {
-    pub(crate) fn new(nodes: BTreeSet<String>, term: u32) -> Self {
+    pub(crate) fn new(graph: Arc<Graph>, nodes: BTreeSet<String>, term: u32) -> Self {
         Self {
+            graph,
             nodes,
             last: GenerationId { term, n: 0 },
             running: None,
+            plan: None,
+            retunes: 0,
             drained: BTreeSet::new(),
             phase: Phase::Steady,
             queued: None,
@@ -115,8 +134,12 @@ impl CutOver {
 
     /// Takes over what nodes say that runs. What was decided anywhere is decided; what was decided nowhere, though
     /// everybody has answered, is aborted.
-    pub(crate) fn resume(standings: &BTreeMap<String, Standing>, term: u32) -> (Self, Vec<Action>) {
-        let mut state = Self::new(standings.keys().cloned().collect(), term);
+    pub(crate) fn resume(
+        graph: Arc<Graph>,
+        standings: &BTreeMap<String, Standing>,
+        term: u32,
+    ) -> (Self, Vec<Action>) {
+        let mut state = Self::new(graph, standings.keys().cloned().collect(), term);
         let mut decided = BTreeMap::new();
         let mut undecided = BTreeSet::new();
         for (node, standing) in standings {
@@ -160,10 +183,24 @@ impl CutOver {
             actions.push(Action::Finished);
         }
         state.stop = standings.values().any(|standing| standing.is_stopping);
+        actions.extend(state.retuned_by(standings).map(|retune| Action::TellAll(ToNode::Retuned(retune))));
         let mut more = VecDeque::new();
         state.advance(&mut more);
         actions.extend(more);
         (state, actions)
+    }
+
+    /// The newest plan of the running generation. Where it was decided it is; where it is not known it will be; and
+    /// sources that wait for a decision of nobody's go on.
+    fn retuned_by(&mut self, standings: &BTreeMap<String, Standing>) -> Option<Retune> {
+        let generation = self.running?;
+        let all = standings.values().flat_map(|standing| &standing.generations);
+        let newest = all.filter(|g| g.id == generation).max_by_key(|g| (g.from.is_some(), g.retuned))?;
+        let (cut, plan) = (newest.retuned, newest.plan.clone());
+        self.plan = Some(plan.clone());
+        // How often it was retuned is not known; it was, if it was ever.
+        self.retunes = if cut == 0 { 0 } else { RETUNES_MAX };
+        (!self.stop).then_some(Retune { generation, cut, plan })
     }
 
     /// Takes an event in; returns what is to be done, in order.
@@ -266,6 +303,10 @@ impl CutOver {
 
     fn propose(&mut self, goal: Goal, cut: Epoch, actions: &mut VecDeque<Action>) {
         self.round += 1;
+        if let Goal::Retune { wish, generation, is_told: true } = &goal {
+            let retune = Retune { generation: *generation, cut, plan: wish.plan.clone() };
+            actions.push_back(Action::TellAll(ToNode::Retune(retune)));
+        }
         let is_end = matches!(goal, Goal::Nothing);
         actions.push_back(Action::TellAll(ToNode::Propose { round: self.round, cut, is_end }));
         self.phase = Phase::Proposing { goal, cut, missing: self.nodes.clone(), late: None };
@@ -277,10 +318,18 @@ impl CutOver {
         if !missing.is_empty() {
             return;
         }
-        let (goal, cut) = (goal.clone(), *cut);
+        let (goal, cut, late) = (goal.clone(), *cut, *late);
+        // Those who were late wait where they are, so the next proposal finds everybody before it.
+        let next = late.map_or(cut, |reached| cut.max(reached));
         match (late, goal) {
-            // Those who were late wait where they are, so the next proposal finds everybody before it.
-            (Some(reached), goal) => self.propose(goal, cut.max(*reached), actions),
+            (None, Goal::Retune { wish, generation, is_told: true }) => {
+                self.retune(wish, generation, cut, actions);
+            }
+            (_, Goal::Retune { wish, generation, .. }) => {
+                // Epoch 0 is that of a generation's first plan.
+                self.propose(Goal::Retune { wish, generation, is_told: true }, next.max(1), actions);
+            }
+            (Some(_), goal) => self.propose(goal, next, actions),
             (None, Goal::Generation(wish, to)) => self.decide(wish, to, cut, actions),
             (None, Goal::Nothing) => {
                 actions.push_back(Action::TellAll(ToNode::Stop { cut }));
@@ -289,8 +338,18 @@ impl CutOver {
         }
     }
 
+    fn retune(&mut self, wish: Wish, generation: GenerationId, cut: Epoch, actions: &mut VecDeque<Action>) {
+        let retune = Retune { generation, cut, plan: wish.plan.clone() };
+        actions.push_back(Action::TellAll(ToNode::Retuned(retune)));
+        actions.push_back(Action::Fulfilled { wish: wish.id, outcome: Ok(Cut { generation, epoch: cut }) });
+        self.plan = Some(wish.plan);
+        self.retunes += 1;
+        self.phase = Phase::Steady;
+    }
+
     fn decide(&mut self, wish: Wish, generation: GenerationId, cut: Epoch, actions: &mut VecDeque<Action>) {
         actions.push_back(Action::Decide { generation, cut });
+        (self.plan, self.retunes) = (Some(wish.plan), 0);
         let cut = Cut { generation, epoch: cut };
         self.phase = match self.running.replace(generation) {
             Some(from) => Phase::Draining { wish: wish.id, from, cut },
@@ -345,10 +404,19 @@ impl CutOver {
             }
             Phase::Steady => {
                 if let Some(wish) = self.queued.take() {
-                    self.prepare(wish, actions);
+                    self.begin(wish, actions);
                 }
             }
             _ => {}
+        }
+    }
+
+    fn begin(&mut self, wish: Wish, actions: &mut VecDeque<Action>) {
+        let is_retune = self.plan.as_ref().is_some_and(|plan| is_retune(&self.graph, plan, &wish.plan));
+        match self.running.filter(|_| is_retune && self.retunes < RETUNES_MAX) {
+            // Nobody is before epoch 0: so sources say where they are, and stay there.
+            Some(generation) => self.propose(Goal::Retune { wish, generation, is_told: false }, 0, actions),
+            None => self.prepare(wish, actions),
         }
     }
 

@@ -1,6 +1,7 @@
 //! A stream on its way to a split stage: each record to the node whose it is.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
@@ -9,6 +10,7 @@ use timely::dataflow::operators::vec::Partition;
 
 use crate::generation::Generation;
 use crate::id::Epoch;
+use crate::plan::Plan;
 use crate::record::Batch;
 use crate::shares::{self, GROUPS, Groups};
 use crate::stage::Erased;
@@ -42,12 +44,15 @@ pub(crate) fn divide<'s>(
     sorted.partition(parts, |part| part)
 }
 
+/// As many plans as records in flight may go by, mostly.
+const PLANS_KEPT: usize = 2;
+
 enum Router {
     ByPlace {
         generation: Rc<Generation>,
         stage: String,
-        /// The turns from each epoch on, as far as the generation's plans are known.
-        turns: Vec<(Epoch, Vec<usize>)>,
+        /// The turns of the plans that were needed last.
+        turns: Vec<(Arc<Plan>, Vec<usize>)>,
     },
     ByKey {
         groups: Groups,
@@ -77,15 +82,23 @@ impl Router {
                 groups(batch).into_iter().map(|group| homes[usize::from(group)]).collect()
             }
             Self::ByPlace { generation, stage, turns } => {
-                for (from, plan) in generation.plans().iter().skip(turns.len()) {
-                    turns.push((*from, shares::turns(&plan.assignment(stage).shares)));
-                }
-                let (_, turns) = turns
-                    .iter()
-                    .rfind(|(from, _)| *from <= epoch)
-                    .expect("a generation's first plan holds from the first epoch on");
+                let plan = generation.plan_at(epoch);
+                let turns = turns_of(turns, &plan, stage);
                 batch.places().iter().map(|at| shares::turn_of(turns, epoch, at)).collect()
             }
         }
     }
+}
+
+/// The turns of a stage under a plan, made anew only if they are not among those kept.
+fn turns_of<'a>(kept: &'a mut Vec<(Arc<Plan>, Vec<usize>)>, plan: &Arc<Plan>, stage: &str) -> &'a [usize] {
+    let known = kept.iter().position(|(of, _)| Arc::ptr_eq(of, plan));
+    let i = known.unwrap_or_else(|| {
+        if kept.len() == PLANS_KEPT {
+            kept.remove(0);
+        }
+        kept.push((plan.clone(), shares::turns(&plan.assignment(stage).shares)));
+        kept.len() - 1
+    });
+    &kept[i].1
 }

@@ -1,7 +1,7 @@
 //! A generation: the running dataflow of one plan.
 
 use std::any::Any;
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,6 +18,8 @@ pub(crate) struct Generation {
     pub(crate) id: GenerationId,
     /// Its plans, each with the epoch from which on it holds: the first one with 0, then what it was retuned to.
     plans: RefCell<Vec<(Epoch, Arc<Plan>)>>,
+    /// The next one, while it is not decided.
+    expected: RefCell<Option<(Epoch, Arc<Plan>)>>,
     /// The generation whose state this one takes over.
     pub(crate) previous: Option<GenerationId>,
     pub(crate) local: Rc<Local>,
@@ -50,6 +52,7 @@ impl Generation {
         Rc::new(Self {
             id,
             plans: RefCell::new(vec![(0, plan)]),
+            expected: RefCell::default(),
             previous,
             local,
             opened,
@@ -61,15 +64,42 @@ impl Generation {
         })
     }
 
+    /// The plan that an epoch goes by.
+    pub(crate) fn plan_at(&self, epoch: Epoch) -> Arc<Plan> {
+        let (plans, expected) = (self.plans.borrow(), self.expected.borrow());
+        let newest = plans.iter().chain(expected.iter()).rfind(|(from, _)| *from <= epoch);
+        newest.map(|(_, plan)| plan.clone()).expect("the first plan holds from the first epoch on")
+    }
+
+    /// A plan that will hold from an epoch on; no record from there on comes before that is decided. It takes the
+    /// place of another that was expected.
+    pub(crate) fn expect(&self, from: Epoch, plan: Arc<Plan>) {
+        self.expected.replace(Some((from, plan)));
+    }
+
+    /// A plan holds from an epoch on, and nothing else is expected.
+    pub(crate) fn retune(&self, from: Epoch, plan: Arc<Plan>) {
+        self.expected.replace(None);
+        let mut plans = self.plans.borrow_mut();
+        match plans.last_mut().filter(|(newest, _)| *newest >= from) {
+            // A new controller makes sure.
+            Some((newest, held)) if *newest == from => *held = plan,
+            Some(_) => return,
+            None => plans.push((from, plan)),
+        }
+        drop(plans);
+        self.wake();
+    }
+
+    /// The first epoch of the newest plan; 0 for the first plan.
+    pub(crate) fn retuned(&self) -> Epoch {
+        self.plans.borrow().last().map_or(0, |(from, _)| *from)
+    }
+
     /// The newest plan: what does not depend on epochs goes by that.
     pub(crate) fn plan(&self) -> Arc<Plan> {
         let plans = self.plans.borrow();
         plans.last().map(|(_, plan)| plan.clone()).expect("a generation begins with a plan")
-    }
-
-    /// Every plan, with the epoch from which on it holds.
-    pub(crate) fn plans(&self) -> Ref<'_, Vec<(Epoch, Arc<Plan>)>> {
-        self.plans.borrow()
     }
 
     /// The first epoch of this generation, once that is decided.

@@ -64,6 +64,7 @@ mod moving;
 mod ordered;
 mod part;
 mod pool;
+mod retune;
 mod rounding;
 mod shares;
 mod stage;

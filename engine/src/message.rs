@@ -39,6 +39,10 @@ pub(crate) enum ToNode {
     Propose { round: u32, cut: Epoch, is_end: bool },
     /// A generation begins at this epoch; the one before it ends there.
     Decide(Decide),
+    /// This plan will hold from its epoch on, if all sources can keep to that: the proposal follows.
+    Retune(Retune),
+    /// The plan holds from its epoch on.
+    Retuned(Retune),
     /// A generation will not come to be.
     Abort { generation: GenerationId },
     /// Nothing is left of a generation anywhere: its links can be closed.
@@ -97,6 +101,15 @@ pub(crate) struct Decide {
     pub(crate) cut: Epoch,
     /// When the run began, by its clock: where epochs count from.
     pub(crate) began_us: u64,
+}
+
+/// Another plan for a running generation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Retune {
+    pub(crate) generation: GenerationId,
+    /// The first epoch that goes by it.
+    pub(crate) cut: Epoch,
+    pub(crate) plan: Arc<Plan>,
 }
 
 /// How far a sink has come.
@@ -173,9 +186,12 @@ pub(crate) struct Standing {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct GenerationStanding {
     pub(crate) id: GenerationId,
+    /// The newest one.
     pub(crate) plan: Arc<Plan>,
     /// The one that it follows.
     pub(crate) previous: Option<GenerationId>,
+    /// The first epoch that goes by that plan, if there was another one before; else 0.
+    pub(crate) retuned: Epoch,
     /// Its first epoch, if that is decided.
     pub(crate) from: Option<Epoch>,
     pub(crate) is_drained: bool,

@@ -309,6 +309,8 @@ impl Node {
             ToNode::Prepare(prepare) => part.prepare(prepare),
             ToNode::Propose { round, cut, is_end } => part.propose(round, cut, is_end),
             ToNode::Decide(decide) => part.decide(decide),
+            ToNode::Retune(retune) => part.retune(retune),
+            ToNode::Retuned(retune) => part.retuned(retune),
             ToNode::Abort { generation } => part.abort(worker, generation),
             ToNode::Close { generation } => part.close(generation),
             ToNode::Stop { cut } => part.stop(cut),

@@ -21,7 +21,7 @@ use crate::id::{Epoch, GenerationId, StageId};
 use crate::ledger::{DEGRADED_MAX, Ledger};
 use crate::link::Links;
 use crate::local::{Local, Shared};
-use crate::message::{ASKING, Decide, GenerationStanding, Passed, Prepare, Standing, Word};
+use crate::message::{ASKING, Decide, GenerationStanding, Passed, Prepare, Retune, Standing, Word};
 use crate::moving::Movers;
 use crate::plan::{Assignment, Plan};
 use crate::pool::Pools;
@@ -232,6 +232,20 @@ impl Part {
         }
     }
 
+    /// A plan is about to hold: no record from its epoch on comes before that is decided.
+    pub(crate) fn retune(&self, retune: Retune) {
+        if let Some(live) = self.generations.get(&retune.generation) {
+            live.generation.expect(retune.cut, retune.plan);
+        }
+    }
+
+    pub(crate) fn retuned(&self, retune: Retune) {
+        if let Some(live) = self.generations.get(&retune.generation) {
+            live.generation.retune(retune.cut, retune.plan);
+        }
+        self.gates().iter().for_each(|gate| gate.release());
+    }
+
     pub(crate) fn abort(&mut self, worker: &mut Worker, generation: GenerationId) {
         let is_decided = |live: &Live| live.generation.from().is_some();
         if self.generations.get(&generation).is_some_and(is_decided) {
@@ -372,6 +386,7 @@ impl Part {
             id: prepare.generation,
             plan: prepare.plan.clone(),
             previous: prepare.previous.as_ref().map(|(id, _)| *id),
+            retuned: 0,
             from: None,
             is_drained: false,
         });
@@ -379,6 +394,7 @@ impl Part {
             id: *id,
             plan: live.generation.plan(),
             previous: live.generation.previous,
+            retuned: live.generation.retuned(),
             from: live.generation.from(),
             is_drained: live.drained,
         });

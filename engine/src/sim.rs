@@ -39,6 +39,8 @@ pub struct Seen {
     pub join: bool,
     /// A stage was split over nodes.
     pub split: bool,
+    /// A generation took another plan in.
+    pub retune: bool,
     /// State moved from node to node.
     pub handover: bool,
     /// A change was refused or given up, and the plan before went on.
@@ -161,6 +163,8 @@ fn seen(drawn: &Drawn, outcome: &Outcome) -> Seen {
     let saw = outcome.saw;
     let applied = outcome.changes.iter().filter(|(_, answer)| matches!(answer, Some(Ok(_))));
     let plans: Vec<&Plan> = applied.map(|(plan, _)| plan).collect();
+    let cuts = outcome.changes.iter().filter_map(|(_, answer)| answer.as_ref()?.as_ref().ok());
+    let generations: Vec<_> = cuts.map(|cut| cut.generation).collect();
     let has_state = |kind| matches!(kind, Kind::Keyed | Kind::Relational);
     let moves = |before: &Plan, after: &Plan| {
         let mut states = drawn.graph.stages().filter(|stage| has_state(stage.kind));
@@ -180,6 +184,7 @@ fn seen(drawn: &Drawn, outcome: &Outcome) -> Seen {
         crash: saw.crash,
         join: drawn.has_join,
         split: plans.iter().any(|plan| plan.stages.values().any(Assignment::is_split)),
+        retune: generations.windows(2).any(|pair| pair[0] == pair[1]),
         handover: plans.windows(2).any(|pair| moves(pair[0], pair[1])),
         abort: outcome.changes.iter().any(|(plan, answer)| {
             let is_missing = plan.stages.values().any(|a| a.variant.as_deref() == Some(draw::MISSING));

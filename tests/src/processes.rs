@@ -267,6 +267,9 @@ fn a_client_asks_and_moves_and_stops() {
     assert!(status.nodes.values().all(|is_here| *is_here) && status.plan == Some(plan_of_places(0)));
     let cut = client.apply(plan(3)).unwrap();
     assert_eq!(cut.generation.n, 2);
+    let mut batches = plan(3);
+    batches.stages.get_mut("detect").unwrap().batch_max = 4;
+    assert_eq!(client.apply(batches).unwrap().generation.n, 2, "the same generation takes it in");
     let error = client.apply(Plan::single("moon")).expect_err("there is no such node");
     assert!(error.to_string().contains("unknown node \"moon\""), "{error}");
     let error = client.apply(Plan::single("n0").with("detect", Assignment::on("n1").variant("w9")));

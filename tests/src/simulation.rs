@@ -19,6 +19,7 @@ fn faults_and_changes_of_plan_are_not_seen_in_the_results() {
     check("crash", &|seen| seen.crash);
     check("join", &|seen| seen.join);
     check("split stage", &|seen| seen.split);
+    check("retune", &|seen| seen.retune);
     check("hand-over", &|seen| seen.handover);
     check("abort", &|seen| seen.abort);
     check("two changes in a row", &|seen| seen.two_in_a_row);

@@ -146,6 +146,56 @@ fn a_split_run_that_ends_during_changes_is_complete() {
     }
 }
 
+/// Stages without state by shares, those with state by others that stay.
+fn plan_to_retune(weights: &[u32], batch_max: usize) -> Plan {
+    DIVISIBLE.iter().fold(Plan::single("edge"), |plan, stage| {
+        let weights = if ["sum", "window"].contains(stage) { &[1, 2, 1] } else { weights };
+        plan.with(*stage, shares(weights).batches(batch_max, 5))
+    })
+}
+
+#[test]
+fn a_retune_takes_effect_at_its_epoch() {
+    let (lanes, step_ms) = (3, 2);
+    let samples = Samples::endless(lanes, step_ms);
+    let (run, _, sinks) = start(samples.clone(), plan_to_retune(&[1, 0, 0], 1));
+    let cuts = [[0, 1, 0], [0, 0, 1]].map(|weights| {
+        assert!(!run.wait(Duration::from_millis(5)), "the run goes on");
+        run.apply(plan_to_retune(&weights, 4)).expect("the retune succeeds")
+    });
+    assert!(cuts.iter().all(|cut| cut.generation.n == 1) && cuts[0].epoch < cuts[1].epoch, "{cuts:?}");
+    let length = run.accounts().total().admitted / u64::from(lanes) + 1_000;
+    samples.end(length);
+    check(&run.finish(), &sinks, (lanes, step_ms, length));
+    let [first, second] = cuts.map(|cut| cut.epoch.div_ceil(step_ms));
+    let expected = [("edge", first), ("hub", second - first), ("cloud", length - second)];
+    let expected = expected.into_iter().filter(|(_, n)| *n > 0).map(|(node, n)| (node.to_owned(), n));
+    let expected: BTreeMap<_, _> = expected.collect();
+    for stage in ["shift", "model"] {
+        let work = sinks.work.of(stage);
+        assert!(work.len() == 3 && work.values().all(|by_node| *by_node == expected), "{stage}: {work:?}");
+    }
+}
+
+#[test]
+fn retunes_are_not_seen_in_the_results() {
+    let (lanes, step_ms) = (3, 2);
+    let samples = Samples::endless(lanes, step_ms);
+    let (run, _, sinks) = start(samples.clone(), plan_to_retune(&[1, 1, 1], 1));
+    let mut random = Random::new(3);
+    for n in 1..=70 {
+        assert!(!run.wait(Duration::from_micros(random.below(5_000))), "the run goes on");
+        let weights = [random.below(4), random.below(4), 1].map(|w| w as u32);
+        let plan = plan_to_retune(&weights, 1 + random.below(8) as usize);
+        let cut = run.apply(plan).expect("the retune succeeds");
+        // The plans of a generation are bounded: another one begins after 64.
+        assert_eq!(cut.generation.n, if n <= 64 { 1 } else { 2 }, "change {n}");
+    }
+    let length = run.accounts().total().admitted / u64::from(lanes) + 1_000;
+    samples.end(length);
+    check(&run.finish(), &sinks, (lanes, step_ms, length));
+}
+
 #[test]
 fn error_shares_that_cannot_be() {
     let samples = Samples::endless(1, 2);

@@ -55,6 +55,11 @@ impl<C, I: Send + 'static, O: Send + 'static> Feeding<C, I, O> {
         }
     }
 
+    /// From the next batch on.
+    pub(crate) fn set_batching(&mut self, batching: Batching) {
+        self.batching = batching;
+    }
+
     pub(crate) fn push(&mut self, companion: C, item: I, now_us: u64) {
         self.waiting.push_back((companion, item, now_us));
     }

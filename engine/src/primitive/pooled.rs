@@ -41,10 +41,18 @@ impl<T: Data> Stream<T> {
                 &name,
                 move |_, info| {
                     let wake = scope.worker().sync_activator_for(info.address.to_vec());
-                    let alarm = context.generation.local.timers.alarm(scope.activator_for(info.address));
+                    let alarm =
+                        context.generation.local.timers.alarm(scope.activator_for(info.address.clone()));
+                    context.generation.wake_with(scope.activator_for(info.address));
                     let pool = context.opened::<Pool<R::In, R::Out>>();
                     let mut feeding = Feeding::new(pool, Batching::of(&context.assignment()), wake);
+                    let mut plan = context.generation.plan();
                     move |arriving, output| {
+                        let newest = context.generation.plan();
+                        if !Arc::ptr_eq(&plan, &newest) {
+                            plan = newest;
+                            feeding.set_batching(Batching::of(&context.assignment()));
+                        }
                         let now_us = context.generation.local.shared.clock.now_us();
                         arriving.for_each(|capability, data| {
                             let capability =

@@ -62,8 +62,13 @@ impl Script {
 /// Some changes of plan: some of them close to each other, some that will be refused.
 fn changes(random: &mut Random, drawn: &Drawn, nodes: u64, first: &Plan, script: &mut Script) {
     let mut at_us = random.below(SPAN_US / 4);
-    for _ in 0..random.below(5) {
-        let mut next = plan(random, drawn, nodes, Some(first));
+    let mut before = first.clone();
+    for _ in 0..random.below(6) {
+        let mut next = match random.percent(40) {
+            true => retuned(random, drawn, &before),
+            false => plan(random, drawn, nodes, Some(first)),
+        };
+        before = next.clone();
         if random.percent(30) {
             let stage = random.pick(&drawn.pooled);
             let assignment = next.assignment(stage).clone().variant(MISSING);
@@ -105,6 +110,20 @@ fn plan(random: &mut Random, drawn: &Drawn, nodes: u64, first: Option<&Plan>) ->
         stages.insert(stage.name.clone(), assignment);
     }
     Plan { stages, ..Plan::single(name(0)) }
+}
+
+/// The same plan with other shares and batches, which a running generation can take in.
+fn retuned(random: &mut Random, drawn: &Drawn, before: &Plan) -> Plan {
+    let mut next = before.clone();
+    for stage in drawn.graph.stages() {
+        let Some(assignment) = next.stages.get_mut(&stage.name) else { continue };
+        if matches!(stage.kind, Kind::Stateless | Kind::Pooled) {
+            assignment.shares.values_mut().for_each(|weight| *weight = random.within(1..5) as u32);
+            (assignment.batch_max, assignment.batch_deadline_ms) =
+                (random.within(1..5) as usize, random.below(4));
+        }
+    }
+    next
 }
 
 /// Shares of some nodes, if there are several and one of them gets anything.
