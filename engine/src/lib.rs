@@ -34,6 +34,7 @@ pub mod infrastructure;
 pub mod link;
 pub mod net;
 pub mod node;
+pub mod placement;
 pub mod plan;
 pub mod primitive;
 pub mod record;

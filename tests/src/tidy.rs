@@ -20,11 +20,12 @@ const CRATES: [(&str, &str, &[&str]); 5] = [
 ];
 
 /// Foreign crates, and the one place that may know each.
-const FENCES: [(&str, &str); 12] = [
+const FENCES: [(&str, &str); 13] = [
     ("timely", "engine/src/"),
     ("differential_dataflow", "engine/src/"),
     ("zenoh", "engine/src/net/zenoh"),
     ("rcgen", "engine/src/net/zenoh/tls"),
+    ("microlp", "engine/src/placement"),
     ("ort", "operators/src/model"),
     ("zune_jpeg", "operators/"),
     ("fast_image_resize", "operators/"),

@@ -1,0 +1,340 @@
+//! The linear program of a model: the relaxation whose optimum is a bound, and whose whole solutions are plans.
+//!
+//! Shares are parts of a stage's demand, so all of its numbers are near 1. What must be whole in a plan (which
+//! variant, how many nodes, which tiers) is relaxed here; the search makes it whole.
+
+use std::collections::BTreeMap;
+
+use microlp::{ComparisonOp, LinearExpr, OptimizationDirection, Problem, Solution, SolveOutcome, Variable};
+
+use super::decision::Mode;
+use super::model::{Allowed, End, Flow, GB_PER_H, MBIT_PER_S, Model};
+
+/// A linear program, and what its columns mean.
+pub(super) struct Program {
+    problem: Problem,
+    /// By stage and variant; nothing where the variant is given.
+    pub(super) choices: Vec<Vec<Option<Variable>>>,
+    /// By stage, variant and class: parts of the demand.
+    pub(super) shares: Vec<Vec<Vec<Option<Variable>>>>,
+    pub(super) counts: Vec<Count>,
+    /// Whether a stage uses a tier or one above it; in the paper's mode.
+    pub(super) heights: Vec<Variable>,
+    pub(super) routes: Vec<Route>,
+}
+
+/// How many nodes of a class are used.
+#[derive(Clone, Copy)]
+pub(super) struct Count {
+    pub(super) class: usize,
+    pub(super) column: Variable,
+}
+
+/// A part of a stream between two sites.
+pub(super) struct Route {
+    pub(super) edge: usize,
+    pub(super) from: usize,
+    pub(super) to: usize,
+    pub(super) column: Variable,
+}
+
+/// Columns with their factors.
+type Terms = Vec<(Variable, f64)>;
+
+/// The variant of each stage, where it is given.
+pub(super) type Given = Vec<Option<usize>>;
+
+impl Program {
+    /// The program of a model in which some variants are given.
+    pub(super) fn new(model: &Model, given: &Given) -> Self {
+        let mut program = Self {
+            problem: Problem::new(OptimizationDirection::Minimize),
+            choices: Vec::new(),
+            shares: Vec::new(),
+            counts: Vec::new(),
+            heights: Vec::new(),
+            routes: Vec::new(),
+        };
+        program.add_shares(model, given);
+        program.add_counts(model);
+        if model.mode == Mode::Paper {
+            program.add_heights(model);
+        }
+        program.add_routes(model);
+        program.add_accuracy(model, given);
+        program
+    }
+
+    /// The optimum of the relaxation.
+    pub(super) fn solve(&self) -> Relaxed {
+        read(self.problem.solve())
+    }
+
+    /// How many numbers a solution of it holds.
+    pub(super) fn columns(&self) -> usize {
+        let shares = self.shares.iter().flatten().flatten().flatten().count();
+        shares + self.counts.len() + self.routes.len()
+    }
+
+    fn row(&mut self, terms: Terms, op: ComparisonOp, bound: f64) {
+        self.problem.add_constraint(terms, op, bound);
+    }
+
+    fn add_shares(&mut self, model: &Model, given: &Given) {
+        for (stage, given) in model.stages.iter().zip(given) {
+            let can = |k: usize| {
+                given.is_none_or(|variant| variant == k) && stage.work[k].iter().any(Option::is_some)
+            };
+            let choices: Vec<Option<Variable>> = (0..stage.work.len())
+                .map(|k| (given.is_none() && can(k)).then(|| self.problem.add_var(0.0, (0.0, 1.0))))
+                .collect();
+            let shares: Vec<Vec<Option<Variable>>> = (0..stage.work.len())
+                .map(|k| {
+                    let works = stage.work[k].iter().map(|work| work.filter(|_| can(k)));
+                    works.map(|work| work.map(|_| self.problem.add_var(0.0, (0.0, 1.0)))).collect()
+                })
+                .collect();
+            if given.is_none() {
+                self.row(terms(choices.iter().copied(), 1.0), ComparisonOp::Eq, 1.0);
+            }
+            for (k, by_class) in shares.iter().enumerate() {
+                let mut row = terms(by_class.iter().copied(), 1.0);
+                let whole = if *given == Some(k) { 1.0 } else { 0.0 };
+                row.extend(choices[k].map(|choice| (choice, -1.0)));
+                if !row.is_empty() || whole > 0.0 {
+                    self.row(row, ComparisonOp::Eq, whole);
+                }
+            }
+            self.choices.push(choices);
+            self.shares.push(shares);
+        }
+    }
+
+    /// The nodes there must be for what they are to do.
+    fn add_counts(&mut self, model: &Model) {
+        for (class, entry) in model.classes.iter().enumerate() {
+            let most = entry.nodes.len() as f64;
+            let users: Vec<usize> = (0..model.stages.len())
+                .filter(|v| self.shares[*v].iter().any(|by_class| by_class[class].is_some()))
+                .collect();
+            let mut whole = Vec::new();
+            let groups: Vec<(Option<usize>, Vec<usize>)> = match model.mode {
+                Mode::Shared => vec![(None, users)],
+                Mode::Exclusive | Mode::Paper => users.iter().map(|v| (Some(*v), vec![*v])).collect(),
+            };
+            for (stage, users) in groups.into_iter().filter(|(_, users)| !users.is_empty()) {
+                let column = self.problem.add_var(entry.usd_per_h, (0.0, most));
+                if stage.is_none() {
+                    let mut load = vec![(column, -1.0)];
+                    load.extend(users.iter().flat_map(|v| self.loads(model, *v, class)));
+                    self.row(load, ComparisonOp::Le, 0.0);
+                }
+                for v in users {
+                    let load = self.loads(model, v, class);
+                    if stage.is_some() || load.iter().any(|(_, work)| *work < 1.0) {
+                        self.pay_whole(load, column);
+                    }
+                }
+                self.counts.push(Count { class, column });
+                whole.push((column, 1.0));
+            }
+            if whole.len() > 1 {
+                self.row(whole, ComparisonOp::Le, most);
+            }
+        }
+    }
+
+    fn loads(&self, model: &Model, stage: usize, class: usize) -> Terms {
+        let work = &model.stages[stage].work;
+        let shares = self.shares[stage].iter().zip(work);
+        shares.filter_map(|(share, work)| Some((share[class]?, work[class]?))).collect()
+    }
+
+    /// A whole node is paid for any share: of a node that could take more than all of the demand, the load alone
+    /// would ask for less.
+    fn pay_whole(&mut self, load: Terms, column: Variable) {
+        let mut row: Vec<_> = load.into_iter().map(|(share, work)| (share, work.max(1.0))).collect();
+        row.push((column, -1.0));
+        self.row(row, ComparisonOp::Le, 0.0);
+    }
+
+    /// A stage that uses a tier keeps those it feeds at or above that tier.
+    fn add_heights(&mut self, model: &Model) {
+        let mut tiers: Vec<u32> = model.tiers.clone();
+        tiers.sort_unstable();
+        tiers.dedup();
+        for tier in tiers.into_iter().skip(1) {
+            let is_high = |class: usize| model.tiers[model.classes[class].site] >= tier;
+            for u in 0..model.stages.len() {
+                let fed: Vec<usize> = model
+                    .edges
+                    .iter()
+                    .filter(|edge| edge.from == End::Stage(u))
+                    .map(|edge| edge.to)
+                    .collect();
+                if fed.is_empty() {
+                    continue;
+                }
+                let height = self.problem.add_var(0.0, (0.0, 1.0));
+                let mut row = terms(self.shares_where(u, is_high), 1.0);
+                row.push((height, -1.0));
+                self.row(row, ComparisonOp::Le, 0.0);
+                for v in fed {
+                    let mut row = terms(self.shares_where(v, |class| !is_high(class)), 1.0);
+                    row.push((height, 1.0));
+                    self.row(row, ComparisonOp::Le, 1.0);
+                }
+                self.heights.push(height);
+            }
+        }
+    }
+
+    fn shares_where(&self, stage: usize, wanted: impl Fn(usize) -> bool) -> Vec<Option<Variable>> {
+        let shares = self.shares[stage].iter().flat_map(|by_class| by_class.iter().enumerate());
+        shares.filter(|(class, _)| wanted(*class)).map(|(_, share)| *share).collect()
+    }
+
+    /// What leaves a site is what is made there; what reaches it is what is used there.
+    fn add_routes(&mut self, model: &Model) {
+        let mut loads: BTreeMap<(usize, usize), Terms> = BTreeMap::new();
+        for (number, edge) in model.edges.iter().enumerate() {
+            let targets = model.sites_of(edge.to);
+            let mut arrivals: BTreeMap<usize, Terms> = BTreeMap::new();
+            for (kb_per_s, variants) in sizes(self, edge) {
+                for (from, mut leaving, made) in self.departures(model, edge, &variants) {
+                    for &to in &targets {
+                        let Some(way) = model.way(edge.to, from, to) else { continue };
+                        let usd_per_h = kb_per_s * GB_PER_H * way.usd_per_gb;
+                        let column = self.problem.add_var(usd_per_h, (0.0, 1.0));
+                        leaving.push((column, 1.0));
+                        arrivals.entry(to).or_default().push((column, 1.0));
+                        if way.mbit_per_s.is_some() && kb_per_s > 0.0 {
+                            loads.entry((from, to)).or_default().push((column, kb_per_s * MBIT_PER_S));
+                        }
+                        self.routes.push(Route { edge: number, from, to, column });
+                    }
+                    self.row(leaving, ComparisonOp::Eq, made);
+                }
+            }
+            for site in targets {
+                let mut row = arrivals.remove(&site).unwrap_or_default();
+                let here = self.shares_where(edge.to, |class| model.classes[class].site == site);
+                row.extend(terms(here, -1.0));
+                self.row(row, ComparisonOp::Eq, 0.0);
+            }
+        }
+        for ((from, to), load) in loads {
+            let most = model.links[from][to].and_then(|way| way.mbit_per_s).unwrap_or(f64::INFINITY);
+            let load = load.into_iter().map(|(column, mbit)| (column, mbit / most.max(1e-6))).collect();
+            self.row(load, ComparisonOp::Le, 1.0);
+        }
+    }
+
+    /// The sites that variants of an input send from: what they send less of it, and what a source sends.
+    fn departures(&self, model: &Model, edge: &Flow, variants: &[usize]) -> Vec<(usize, Terms, f64)> {
+        match edge.from {
+            End::Source(site) => vec![(site, Vec::new(), 1.0)],
+            End::Stage(u) => {
+                let here = |site: usize| {
+                    let shares = variants.iter().flat_map(|k| self.shares[u][*k].iter().enumerate());
+                    let shares = shares.filter(|(class, _)| model.classes[*class].site == site);
+                    terms(shares.map(|(_, share)| *share), -1.0)
+                };
+                let sites = model.sites_of(u).into_iter().map(|site| (site, here(site), 0.0));
+                sites.filter(|(_, leaving, _)| !leaving.is_empty()).collect()
+            }
+        }
+    }
+
+    fn add_accuracy(&mut self, model: &Model, given: &Given) {
+        match &model.accuracy {
+            Allowed::All => {}
+            Allowed::Loss { losses, most } => {
+                let mut row = Vec::new();
+                let mut left = *most;
+                for (v, by_variant) in losses.iter().enumerate() {
+                    left -= given[v].map_or(0.0, |k| by_variant[k]);
+                    let choices = self.choices[v].iter().zip(by_variant);
+                    row.extend(choices.filter_map(|(choice, loss)| choice.map(|choice| (choice, *loss))));
+                }
+                // A floor that is met exactly is met.
+                self.row(row, ComparisonOp::Le, left + 1e-9);
+            }
+            Allowed::Rows { stages, rows } => {
+                let fits = |row: &&Vec<usize>| {
+                    stages.iter().zip(row.iter()).all(|(v, k)| given[*v].is_none_or(|variant| variant == *k))
+                };
+                let rows: Vec<&Vec<usize>> = rows.iter().filter(fits).collect();
+                let columns: Vec<Variable> =
+                    rows.iter().map(|_| self.problem.add_var(0.0, (0.0, 1.0))).collect();
+                self.row(columns.iter().map(|column| (*column, 1.0)).collect(), ComparisonOp::Eq, 1.0);
+                for (at, v) in stages.iter().enumerate().filter(|(_, v)| given[**v].is_none()) {
+                    for k in 0..self.choices[*v].len() {
+                        let chosen = rows.iter().zip(&columns).filter(|(row, _)| row[at] == k);
+                        let mut terms: Vec<_> = chosen.map(|(_, column)| (*column, 1.0)).collect();
+                        terms.extend(self.choices[*v][k].map(|choice| (choice, -1.0)));
+                        self.row(terms, ComparisonOp::Eq, 0.0);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The different sizes of a stream's items, and the variants that send them.
+fn sizes(program: &Program, edge: &Flow) -> Vec<(f64, Vec<usize>)> {
+    let End::Stage(u) = edge.from else { return vec![(edge.kb_per_s[0], vec![0])] };
+    let mut sizes: Vec<(f64, Vec<usize>)> = Vec::new();
+    for (k, kb_per_s) in edge.kb_per_s.iter().enumerate() {
+        if program.shares[u][k].iter().all(Option::is_none) {
+            continue;
+        }
+        match sizes.iter_mut().find(|(size, _)| size == kb_per_s) {
+            Some((_, variants)) => variants.push(k),
+            None => sizes.push((*kb_per_s, vec![k])),
+        }
+    }
+    sizes
+}
+
+fn terms(columns: impl IntoIterator<Item = Option<Variable>>, factor: f64) -> Terms {
+    columns.into_iter().flatten().map(|column| (column, factor)).collect()
+}
+
+/// What became of a relaxation.
+pub(super) enum Relaxed {
+    /// Its optimum.
+    Solved(Solution),
+    /// It has no solution, proved.
+    Infeasible,
+    /// The arithmetic failed: nothing is known.
+    Unknown,
+}
+
+/// A change of a relaxation that narrows it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cut {
+    Fix(Variable, f64),
+    AtMost(Variable, f64),
+    AtLeast(Variable, f64),
+}
+
+impl Cut {
+    /// The optimum of the narrowed relaxation.
+    pub(super) fn apply(self, solution: Solution) -> Relaxed {
+        let single = |column: Variable| -> LinearExpr { [(column, 1.0)].as_slice().into() };
+        read(match self {
+            Self::Fix(column, value) => solution.fix_var(column, value),
+            Self::AtMost(column, bound) => solution.add_constraint(single(column), ComparisonOp::Le, bound),
+            Self::AtLeast(column, bound) => solution.add_constraint(single(column), ComparisonOp::Ge, bound),
+        })
+    }
+}
+
+fn read(outcome: Result<SolveOutcome, microlp::Error>) -> Relaxed {
+    match outcome {
+        Ok(SolveOutcome::Solution(solution)) => Relaxed::Solved(solution),
+        Err(microlp::Error::Infeasible) => Relaxed::Infeasible,
+        _ => Relaxed::Unknown,
+    }
+}
