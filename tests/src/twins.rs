@@ -147,7 +147,8 @@ fn equal_thinned_streams() {
         let deduped = run(&events, |s| s.dedup("d", 40, |e| (e.key, e.value)));
         let sampled = run(&events, |s| s.keyed(|e| e.key).sample("s", 17));
         let limited = run(&events, |s| s.keyed(|e| e.key).rate_limit("r", 2, 20));
-        let (mut first, mut kept) = (BTreeMap::new(), BTreeMap::new());
+        let mut first: BTreeMap<(u64, u64), u64> = BTreeMap::new();
+        let mut kept: BTreeMap<u64, u64> = BTreeMap::new();
         let mut passed: BTreeMap<(u64, u64), u32> = BTreeMap::new();
         let (mut dedup, mut sample, mut limit) = (Vec::new(), Vec::new(), Vec::new());
         for e in events.in_order() {
