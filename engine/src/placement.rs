@@ -5,7 +5,7 @@
 //! the judge of [`evaluate`], and no plan costs less than the bound.
 //!
 //! Identical nodes are merged into classes; variants, tiers and counts of nodes are decided by branch and bound over
-//! linear programs, with plans from rounding on the way.
+//! linear programs, with plans from rounding and local search on the way. [`exhaustive`] is the dull twin of all that.
 //!
 //! ```
 //! use jellybean_engine::placement::{Budget, Mode, Problem, Status, solve};
@@ -52,12 +52,14 @@
 
 mod decision;
 mod evaluate;
+pub mod exhaustive;
 pub mod import;
 mod model;
 pub mod problem;
 mod program;
 mod reading;
 mod search;
+mod swaps;
 #[cfg(test)]
 mod tests;
 

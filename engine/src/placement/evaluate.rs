@@ -161,6 +161,9 @@ impl<'a> Judge<'a> {
         let mut mbit: BTreeMap<(&str, &str), f64> = BTreeMap::new();
         for edge in &self.problem.profile.edges {
             let rate = self.demand[&*edge.to];
+            if rate == 0.0 {
+                continue;
+            }
             let (made, used) = (self.shares(&edge.from), self.shares(&edge.to));
             let flows = self.flows(edge, &made, &used);
             let kb = self.kb(edge);
@@ -170,7 +173,7 @@ impl<'a> Judge<'a> {
                 if self.mode == Mode::Paper && tier(from) > tier(to) {
                     self.wrong(format!("\"{}\" sends back from \"{from}\" to \"{to}\"", edge.from));
                 }
-                if from == to || rate == 0.0 {
+                if from == to {
                     continue;
                 }
                 let stage = self.problem.profile.stages.iter().find(|stage| stage.name == edge.to);

@@ -65,6 +65,8 @@ pub(super) enum End {
 
 /// A stream into a stage.
 pub(super) struct Flow {
+    /// Its place in the problem.
+    pub(super) place: usize,
     pub(super) from: End,
     pub(super) to: usize,
     /// Items of `to` per second times kilobytes, by the variant of `from`.
@@ -109,11 +111,15 @@ impl Model {
                 End::Source(sites[&*source.expect("edges were checked").site])
             }
         };
-        let edges = problem.profile.edges.iter().map(|edge| {
+        let edges = problem.profile.edges.iter().enumerate().filter_map(|(place, edge)| {
             let (from, to) = (origin(&edge.from), numbers[&*edge.to]);
+            if stages[to].rate_per_s == 0.0 {
+                return None;
+            }
             let variants = if let End::Stage(stage) = from { stages[stage].work.len() } else { 1 };
             let kb = |k: usize| *edge.kb_per_item.get(k).unwrap_or(&edge.kb_per_item[0]);
-            Flow { from, to, kb_per_s: (0..variants).map(|k| stages[to].rate_per_s * kb(k)).collect() }
+            let kb_per_s = (0..variants).map(|k| stages[to].rate_per_s * kb(k)).collect();
+            Some(Flow { place, from, to, kb_per_s })
         });
         let edges = edges.collect();
         let tiers = problem.machines.sites.iter().map(|site| site.tier).collect();
@@ -212,7 +218,9 @@ fn classes(
             let class = |class: &Class| {
                 let node = class.nodes[0];
                 let slots = f64::from(problem.machines.nodes[node].slots);
-                by_node[node].map(|ms| rates[place] * ms / 1000.0 / (slots * ceiling))
+                // What has nothing to do runs anywhere.
+                let by_node = by_node[node].or((rates[place] == 0.0).then_some(0.0));
+                by_node.map(|ms| rates[place] * ms / 1000.0 / (slots * ceiling))
             };
             classes.iter().map(class).collect()
         };

@@ -41,12 +41,15 @@ pub(super) struct Route {
 /// Columns with their factors.
 type Terms = Vec<(Variable, f64)>;
 
+/// By class: how many nodes a stage keeps, if it keeps what it has.
+pub(super) type Held = Option<Vec<f64>>;
+
 /// The variant of each stage, where it is given.
 pub(super) type Given = Vec<Option<usize>>;
 
 impl Program {
-    /// The program of a model in which some variants are given.
-    pub(super) fn new(model: &Model, given: &Given) -> Self {
+    /// The program of a model in which some variants are given, and some numbers of nodes held, by stage.
+    pub(super) fn new(model: &Model, given: &Given, held: Option<&[Held]>) -> Self {
         let mut program = Self {
             problem: Problem::new(OptimizationDirection::Minimize),
             choices: Vec::new(),
@@ -56,7 +59,7 @@ impl Program {
             routes: Vec::new(),
         };
         program.add_shares(model, given);
-        program.add_counts(model);
+        program.add_counts(model, held);
         if model.mode == Mode::Paper {
             program.add_heights(model);
         }
@@ -111,10 +114,11 @@ impl Program {
     }
 
     /// The nodes there must be for what they are to do.
-    fn add_counts(&mut self, model: &Model) {
+    fn add_counts(&mut self, model: &Model, held: Option<&[Held]>) {
         for (class, entry) in model.classes.iter().enumerate() {
             let most = entry.nodes.len() as f64;
             let users: Vec<usize> = (0..model.stages.len())
+                .filter(|v| model.stages[*v].rate_per_s > 0.0)
                 .filter(|v| self.shares[*v].iter().any(|by_class| by_class[class].is_some()))
                 .collect();
             let mut whole = Vec::new();
@@ -123,7 +127,9 @@ impl Program {
                 Mode::Exclusive | Mode::Paper => users.iter().map(|v| (Some(*v), vec![*v])).collect(),
             };
             for (stage, users) in groups.into_iter().filter(|(_, users)| !users.is_empty()) {
-                let column = self.problem.add_var(entry.usd_per_h, (0.0, most));
+                let held = stage.and_then(|v| held?[v].as_ref());
+                let range = held.map_or((0.0, most), |counts| (counts[class], counts[class]));
+                let column = self.problem.add_var(entry.usd_per_h, range);
                 if stage.is_none() {
                     let mut load = vec![(column, -1.0)];
                     load.extend(users.iter().flat_map(|v| self.loads(model, *v, class)));

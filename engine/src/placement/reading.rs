@@ -7,7 +7,7 @@ use microlp::Solution;
 use super::decision::{Decision, Mode, SiteFlow};
 use super::model::Model;
 use super::problem::Problem;
-use super::program::Program;
+use super::program::{Given, Program};
 
 /// Shares below this are what the arithmetic left over.
 const NOTHING: f64 = 1e-7;
@@ -33,6 +33,9 @@ pub(super) fn decision(problem: &Problem, model: &Model, program: &Program, solu
         let variant = &decision.variants[&profile.name];
         let variant = profile.variants.iter().position(|known| known == variant).unwrap_or_default();
         let mut rates = BTreeMap::new();
+        if stage.rate_per_s == 0.0 {
+            continue;
+        }
         for (class, &share) in shares[v].iter().enumerate().filter(|(_, share)| **share > 0.0) {
             let nodes = &model.classes[class].nodes;
             let load = match model.mode {
@@ -47,7 +50,6 @@ pub(super) fn decision(problem: &Problem, model: &Model, program: &Program, solu
                 rates.insert(problem.machines.nodes[place].name.clone(), rate);
             }
         }
-        rates.retain(|_, rate| *rate > 0.0);
         decision.rates_per_s.insert(profile.name.clone(), rates);
     }
     decision.flows = match model.mode {
@@ -55,6 +57,27 @@ pub(super) fn decision(problem: &Problem, model: &Model, program: &Program, solu
         Mode::Exclusive | Mode::Shared => routed(problem, model, program, solution),
     };
     decision
+}
+
+/// The variant of each stage in a solution that has chosen all.
+pub(super) fn choice(program: &Program, solution: &Solution) -> Given {
+    (0..program.shares.len()).map(|stage| Some(chosen(program, solution, stage).0)).collect()
+}
+
+/// By stage and class: how many nodes it needs to itself; nothing where nodes are shared.
+pub(super) fn counts(model: &Model, program: &Program, solution: &Solution) -> Vec<Vec<f64>> {
+    let mut counts = vec![vec![0.0; model.classes.len()]; model.stages.len()];
+    if model.mode == Mode::Shared {
+        return counts;
+    }
+    for (v, stage) in model.stages.iter().enumerate().filter(|(_, stage)| stage.rate_per_s > 0.0) {
+        let (variant, by_class) = chosen(program, solution, v);
+        for (class, share) in by_class.iter().enumerate().filter(|(_, share)| **share > 0.0) {
+            let load = share * stage.work[variant][class].unwrap_or(f64::INFINITY);
+            counts[v][class] = (load - NOTHING).ceil().max(1.0);
+        }
+    }
+    counts
 }
 
 /// The variant of a stage, and what its classes take.
@@ -70,7 +93,7 @@ fn chosen(program: &Program, solution: &Solution, stage: usize) -> (usize, Vec<f
 
 fn flow(problem: &Problem, model: &Model, edge: usize, sites: (usize, usize), share: f64) -> SiteFlow {
     let site = |site: usize| problem.machines.sites[site].name.clone();
-    let entry = &problem.profile.edges[edge];
+    let entry = &problem.profile.edges[model.edges[edge].place];
     let rate = model.stages[model.edges[edge].to].rate_per_s;
     SiteFlow {
         from: entry.from.clone(),

@@ -9,12 +9,13 @@ use std::rc::Rc;
 
 use microlp::{Solution, Variable};
 
-use super::decision::{Answer, Decision, Status};
+use super::decision::{Answer, Decision, Mode, Status};
 use super::evaluate::evaluate;
-use super::model::Model;
+use super::model::{End, Model};
 use super::problem::Problem;
-use super::program::{Cut, Given, Program, Relaxed};
+use super::program::{Count, Cut, Given, Program, Relaxed};
 use super::reading;
+use super::swaps::swaps;
 use super::{Budget, GAP_PROVED};
 
 /// Columns of all open parts together, at most: a few hundred bytes each. What is beyond is given up, and its bound
@@ -26,6 +27,15 @@ const WHOLE: f64 = 1e-6;
 
 /// After how many parts another plan is sought by rounding.
 const ROUND_EVERY: u64 = 24;
+
+/// After how many linear programs the best plan is improved by itself; what takes fewer is proved sooner.
+const IMPROVE_AFTER: u64 = 150;
+
+/// Exchanges of nodes that are tried on one plan, at most.
+const SWAPS_MAX: usize = 100;
+
+/// Linear programs for a window, at most.
+const WINDOW_PROGRAMS_MAX: u64 = 40;
 
 /// A part of the search: a narrowed program and its optimum.
 struct Part {
@@ -61,24 +71,52 @@ pub(super) struct Search<'a> {
     problem: &'a Problem,
     model: &'a Model,
     budget: &'a Budget<'a>,
-    best: Option<(f64, Decision)>,
+    best: Option<Best>,
     /// Nothing that was given up is cheaper.
     floor: f64,
     open: BinaryHeap<Part>,
     columns: usize,
     solved: u64,
+    /// The next window to improve, whether none helps any more, and when it was tried last.
+    window: usize,
+    settled: bool,
+    improved: u64,
+    /// The cost down to which nodes were exchanged.
+    polished: f64,
+}
+
+/// The best plan so far.
+struct Best {
+    cost: f64,
+    decision: Decision,
+    choice: Given,
+    /// By stage and class: how many nodes, where a stage has nodes of its own.
+    counts: Vec<Vec<f64>>,
 }
 
 impl<'a> Search<'a> {
     pub(super) fn new(problem: &'a Problem, model: &'a Model, budget: &'a Budget<'a>) -> Self {
         let (open, floor) = (BinaryHeap::new(), f64::INFINITY);
-        Self { problem, model, budget, best: None, floor, open, columns: 0, solved: 0 }
+        Self {
+            problem,
+            model,
+            budget,
+            best: None,
+            floor,
+            open,
+            columns: 0,
+            solved: 0,
+            window: 0,
+            settled: false,
+            improved: 0,
+            polished: f64::INFINITY,
+        }
     }
 
     /// Searches until the best plan is proved or the budget is spent.
     pub(super) fn run(mut self) -> Answer {
         let given: Given = vec![None; self.model.stages.len()];
-        let program = Rc::new(Program::new(self.model, &given));
+        let program = Rc::new(Program::new(self.model, &given, None));
         let root = program.solve();
         self.open_part(&program, false, root, 0.0);
         while let Some(part) = self.open.pop() {
@@ -93,6 +131,10 @@ impl<'a> Search<'a> {
                 break;
             }
             self.branch(part);
+            if self.solved >= IMPROVE_AFTER.max(self.improved * 2) && !self.settled {
+                self.improve();
+                self.improved = self.solved;
+            }
         }
         self.answer()
     }
@@ -102,13 +144,13 @@ impl<'a> Search<'a> {
         let (status, bound) = match &self.best {
             None if proved == f64::INFINITY => (Status::Infeasible, None),
             None => (Status::Unknown, Some(proved)),
-            Some((cost, _)) if proved >= cost * (1.0 - GAP_PROVED) => {
-                (Status::Optimal, Some(proved.min(*cost)))
+            Some(best) if proved >= best.cost * (1.0 - GAP_PROVED) => {
+                (Status::Optimal, Some(proved.min(best.cost)))
             }
             Some(_) => (Status::Feasible, Some(proved)),
         };
-        let cost_usd_per_h = self.best.as_ref().map(|(cost, _)| *cost);
-        let decision = self.best.map(|(_, decision)| decision);
+        let cost_usd_per_h = self.best.as_ref().map(|best| best.cost);
+        let decision = self.best.map(|best| best.decision);
         Answer { status, decision, cost_usd_per_h, bound_usd_per_h: bound, programs: self.solved }
     }
 
@@ -117,7 +159,7 @@ impl<'a> Search<'a> {
     }
 
     fn is_done(&self, bound: f64) -> bool {
-        self.best.as_ref().is_some_and(|(cost, _)| bound >= cost * (1.0 - GAP_PROVED))
+        self.best.as_ref().is_some_and(|best| bound >= best.cost * (1.0 - GAP_PROVED))
     }
 
     /// Keeps a part for later, if it may hold something better.
@@ -149,19 +191,15 @@ impl<'a> Search<'a> {
                 return;
             }
         }
-        match undecided(self.model, &program, &solution) {
-            Some(Undecided::Choice(column) | Undecided::Height(column, _)) => {
-                for value in [1.0, 0.0] {
-                    let relaxed = Cut::Fix(column, value).apply(solution.clone());
-                    self.open_part(&program, given, relaxed, bound);
-                }
+        let Some(next) = undecided(self.model, &program, &solution) else {
+            if self.keep(&program, &solution) > bound * (1.0 + GAP_PROVED) {
+                // Proportional traffic costs more than the free routing of the program.
+                self.floor = self.floor.min(bound);
             }
-            Some(Undecided::Count(column, value)) => {
-                for cut in [Cut::AtMost(column, value.floor()), Cut::AtLeast(column, value.ceil())] {
-                    self.open_part(&program, given, cut.apply(solution.clone()), bound);
-                }
-            }
-            None => self.keep(&program, &solution),
+            return;
+        };
+        for cut in next.cuts() {
+            self.open_part(&program, given, cut.apply(solution.clone()), bound);
         }
     }
 
@@ -169,83 +207,210 @@ impl<'a> Search<'a> {
     fn round(&mut self, program: &Rc<Program>, mut given: bool, mut solution: Solution) {
         let mut program = Rc::clone(program);
         while !self.is_done(solution.objective()) && self.may_go_on() {
-            let next = undecided(self.model, &program, &solution);
-            if !given && !matches!(next, Some(Undecided::Choice(..))) {
+            let next = nearest(&program, &solution);
+            if !given && !matches!(next, Some(Undecided::Choice(_))) {
                 // Every variant is chosen: go on in the smaller program of that choice.
                 given = true;
-                program = Rc::new(Program::new(self.model, &variants(&program, &solution)));
+                program = Rc::new(Program::new(self.model, &variants(&program, &solution), None));
                 let Relaxed::Solved(smaller) = program.solve() else { return };
                 solution = smaller;
                 continue;
             }
-            let (column, near, far) = match next {
-                None => return self.keep(&program, &solution),
-                Some(Undecided::Choice(column)) => (column, 1.0, 0.0),
-                Some(Undecided::Height(column, value)) => (column, value.round(), 1.0 - value.round()),
-                Some(Undecided::Count(column, value)) => (column, value.ceil(), value.floor()),
+            let Some(next) = next else {
+                self.keep(&program, &solution);
+                return self.polish();
             };
+            let [near, far] = next.values();
             self.solved += 1;
-            let Relaxed::Solved(narrowed) = Cut::Fix(column, near).apply(solution.clone()) else {
-                let Relaxed::Solved(narrowed) = Cut::Fix(column, far).apply(solution) else { return };
-                solution = narrowed;
-                continue;
+            let narrowed = match near.apply(solution.clone()) {
+                Relaxed::Solved(narrowed) => narrowed,
+                _ => match far.apply(solution) {
+                    Relaxed::Solved(narrowed) => narrowed,
+                    _ => return,
+                },
             };
             solution = narrowed;
         }
     }
 
-    /// Takes a whole solution as a plan, if the judge agrees and it is the best so far.
-    fn keep(&mut self, program: &Program, solution: &Solution) {
+    /// Takes a whole solution as a plan, if the judge agrees and it is the best so far. Returns its cost.
+    fn keep(&mut self, program: &Program, solution: &Solution) -> f64 {
         let decision = reading::decision(self.problem, self.model, program, solution);
         let judged = evaluate(self.problem, self.model.mode, &decision);
-        let cost = judged.cost_usd_per_h();
-        if !judged.is_feasible() || cost > solution.objective() * (1.0 + GAP_PROVED) {
-            // Proportional traffic costs more than the free routing of the program.
-            self.floor = self.floor.min(solution.objective());
+        if !judged.is_feasible() {
+            return f64::INFINITY;
         }
-        if judged.is_feasible() && self.best.as_ref().is_none_or(|(best, _)| cost < *best) {
-            self.best = Some((cost, decision));
+        let cost = judged.cost_usd_per_h();
+        if self.best.as_ref().is_none_or(|best| cost < best.cost) {
+            let choice = reading::choice(program, solution);
+            let counts = reading::counts(self.model, program, solution);
+            self.best = Some(Best { cost, decision, choice, counts });
+            self.settled = false;
+        }
+        cost
+    }
+
+    /// Exchanges nodes of single stages while that pays.
+    fn polish(&mut self) {
+        let mut tries = SWAPS_MAX;
+        while let Some(best) = self.best.as_ref().filter(|best| best.cost < self.polished) {
+            let cost = best.cost;
+            let (choice, counts) = (best.choice.clone(), best.counts.clone());
+            self.polished = cost;
+            for swap in swaps(self.model, &choice, &counts, tries) {
+                if !self.may_go_on() {
+                    return;
+                }
+                let held = counts.iter().enumerate();
+                let held =
+                    held.map(|(v, own)| Some(if v == swap.stage { &swap.counts } else { own }.clone()));
+                let program = Program::new(self.model, &choice, Some(&held.collect::<Vec<_>>()));
+                self.solved += 1;
+                tries -= 1;
+                if let Relaxed::Solved(solution) = program.solve()
+                    && self.keep(&program, &solution) < cost
+                {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Looks for a better plan among those that differ from the best in a few stages only: every window of one or
+    /// two stages in turn, until none of them helps or a share of the budget is spent.
+    fn improve(&mut self) {
+        let count = self.model.stages.len();
+        let pairs = (0..count).flat_map(|u| (u..count).map(move |v| [u, v]));
+        let mut windows: Vec<[usize; 2]> = pairs.collect();
+        // Neighbours first: what one saves on nodes, the other may pay for in traffic.
+        let fed = |[u, v]: &[usize; 2]| {
+            self.model.edges.iter().any(|edge| edge.from == End::Stage(*u) && edge.to == *v)
+        };
+        windows.sort_by_key(|window| (window[0] != window[1], !fed(window)));
+        let most = self.solved * 4;
+        let (mut at, mut failed) = (self.window, 0);
+        while failed < windows.len() && self.solved < most && self.may_go_on() {
+            let before = self.best.as_ref().map(|best| best.cost);
+            self.search_window(windows[at % windows.len()]);
+            failed = if self.best.as_ref().map(|best| best.cost) < before { 0 } else { failed + 1 };
+            at += 1;
+        }
+        self.window = at;
+        self.settled = failed >= windows.len();
+    }
+
+    /// Searches a little where only the stages of a window may differ from the best plan.
+    fn search_window(&mut self, window: [usize; 2]) {
+        let Some(best) = &self.best else { return };
+        let free = |stage: usize| window.contains(&stage);
+        let stages = best.choice.iter().enumerate();
+        let given: Given = stages.map(|(v, k)| k.filter(|_| !free(v))).collect();
+        let held = best.counts.iter().enumerate().map(|(v, counts)| (!free(v)).then(|| counts.clone()));
+        let held = (self.model.mode != Mode::Shared).then(|| held.collect::<Vec<_>>());
+        let program = Rc::new(Program::new(self.model, &given, held.as_deref()));
+        let mut open = BinaryHeap::new();
+        let mut left = WINDOW_PROGRAMS_MAX;
+        let mut cuts = vec![program.solve()];
+        loop {
+            for relaxed in cuts.drain(..) {
+                self.solved += 1;
+                left = left.saturating_sub(1);
+                if let Relaxed::Solved(solution) = relaxed {
+                    let bound = solution.objective();
+                    let (program, number) = (Rc::clone(&program), self.solved);
+                    open.push(Part { bound, number, program, given: true, solution });
+                }
+            }
+            let Some(part) = open.pop() else { return };
+            if self.is_done(part.bound) || left == 0 || !self.may_go_on() {
+                return;
+            }
+            if left == WINDOW_PROGRAMS_MAX - 1 {
+                self.round(&program, true, part.solution.clone());
+            }
+            match undecided(self.model, &program, &part.solution) {
+                Some(next) => cuts.extend(next.cuts().map(|cut| cut.apply(part.solution.clone()))),
+                None => _ = self.keep(&program, &part.solution),
+            }
         }
     }
 }
 
 /// What must be whole and is not.
+#[derive(Clone, Copy)]
 enum Undecided {
     Choice(Variable),
     Height(Variable, f64),
     Count(Variable, f64),
 }
 
-/// What to make whole next: a variant, else a tier, else a number of nodes.
+impl Undecided {
+    /// Two parts that hold every plan between them.
+    fn cuts(self) -> [Cut; 2] {
+        match self {
+            Self::Choice(column) | Self::Height(column, _) => [Cut::Fix(column, 1.0), Cut::Fix(column, 0.0)],
+            Self::Count(column, value) => {
+                [Cut::AtMost(column, value.floor()), Cut::AtLeast(column, value.ceil())]
+            }
+        }
+    }
+
+    /// The value to try, and the one to try if that leads nowhere.
+    fn values(self) -> [Cut; 2] {
+        match self {
+            Self::Choice(column) => [Cut::Fix(column, 1.0), Cut::Fix(column, 0.0)],
+            Self::Height(column, value) => [value.round(), 1.0 - value.round()].map(|v| Cut::Fix(column, v)),
+            Self::Count(column, value) => [Cut::Fix(column, value.ceil()), Cut::Fix(column, value.floor())],
+        }
+    }
+}
+
+fn fraction(value: f64) -> f64 {
+    (value - value.round()).abs()
+}
+
+/// What to branch on next: a variant, else a tier, else the number of nodes with most money in doubt.
 fn undecided(model: &Model, program: &Program, solution: &Solution) -> Option<Undecided> {
-    let value = |column: Variable| solution.var_value(column);
-    let fraction = |value: f64| (value - value.round()).abs();
+    choice_or_height(program, solution).or_else(|| {
+        let doubt =
+            |count: &Count| fraction(solution.var_value(count.column)) * model.classes[count.class].usd_per_h;
+        let open = open_counts(program, solution);
+        let worst = open.max_by(|a, b| doubt(a).total_cmp(&doubt(b)))?;
+        Some(Undecided::Count(worst.column, solution.var_value(worst.column)))
+    })
+}
+
+/// What to round next: a variant, else a tier, else the number of nodes that lacks least.
+fn nearest(program: &Program, solution: &Solution) -> Option<Undecided> {
+    choice_or_height(program, solution).or_else(|| {
+        let missing = |count: &Count| {
+            let value = solution.var_value(count.column);
+            value.ceil() - value
+        };
+        let open = open_counts(program, solution);
+        let nearest = open.min_by(|a, b| missing(a).total_cmp(&missing(b)))?;
+        Some(Undecided::Count(nearest.column, solution.var_value(nearest.column)))
+    })
+}
+
+fn open_counts<'a>(program: &'a Program, solution: &'a Solution) -> impl Iterator<Item = &'a Count> {
+    program.counts.iter().filter(|count| fraction(solution.var_value(count.column)) > WHOLE)
+}
+
+fn choice_or_height(program: &Program, solution: &Solution) -> Option<Undecided> {
+    let value = |column: &Variable| solution.var_value(*column);
     let stages = program.choices.iter().filter_map(|choices| {
-        let values = choices.iter().flatten().map(|column| (*column, value(*column)));
-        let most = values.max_by(|a, b| a.1.total_cmp(&b.1))?;
-        (fraction(most.1) > WHOLE).then_some(most)
+        let most = choices.iter().flatten().max_by(|a, b| value(a).total_cmp(&value(b)))?;
+        (fraction(value(most)) > WHOLE).then_some(most)
     });
-    if let Some((column, _)) = stages.max_by(|a, b| a.1.total_cmp(&b.1)) {
-        return Some(Undecided::Choice(column));
+    if let Some(column) = stages.max_by(|a, b| value(a).total_cmp(&value(b))) {
+        return Some(Undecided::Choice(*column));
     }
-    let mut heights = program.heights.iter().map(|column| (*column, value(*column)));
-    if let Some((column, value)) = heights.find(|(_, value)| fraction(*value) > WHOLE) {
-        return Some(Undecided::Height(column, value));
-    }
-    let counts = program.counts.iter().map(|count| {
-        let value = value(count.column);
-        (count.column, value, fraction(value) * model.classes[count.class].usd_per_h)
-    });
-    let counts = counts.filter(|(_, value, _)| fraction(*value) > WHOLE);
-    let worst = counts.max_by(|a, b| a.2.total_cmp(&b.2));
-    worst.map(|(column, value, _)| Undecided::Count(column, value))
+    let height = program.heights.iter().find(|column| fraction(value(column)) > WHOLE)?;
+    Some(Undecided::Height(*height, value(height)))
 }
 
 /// The variant of each stage in a solution that has chosen all.
 fn variants(program: &Program, solution: &Solution) -> Given {
-    let value = |column: &Option<Variable>| column.map_or(0.0, |column| solution.var_value(column));
-    let most = |choices: &Vec<Option<Variable>>| {
-        (0..choices.len()).max_by(|a, b| value(&choices[*a]).total_cmp(&value(&choices[*b])))
-    };
-    program.choices.iter().map(most).collect()
+    reading::choice(program, solution)
 }
