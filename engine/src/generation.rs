@@ -128,13 +128,13 @@ impl Generation {
         self.waiting.borrow_mut().push(activator);
     }
 
-    /// Registers the operator that waits for a stage's state.
-    pub(crate) fn wake_for_state(&self, stage: StageId, activator: Activator) {
+    /// Registers the operator of a stage, which waits for its state or is asked for it.
+    pub(crate) fn wakes_stage(&self, stage: StageId, activator: Activator) {
         self.by_stage.borrow_mut().insert(stage, activator);
     }
 
-    /// Schedules the operator that waits for a stage's state.
-    pub(crate) fn state_arrived(&self, stage: StageId) {
+    /// Schedules a stage's operator: its state has arrived, or is wanted.
+    pub(crate) fn wake_stage(&self, stage: StageId) {
         if let Some(activator) = self.by_stage.borrow().get(&stage) {
             activator.activate();
         }

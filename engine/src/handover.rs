@@ -14,12 +14,13 @@ use crate::error::Result;
 use crate::id::{GenerationId, StageId};
 use crate::shares::Division;
 
-/// The largest piece of state that goes over a link at once, unless a single key is larger.
-pub(crate) const CHUNK_BYTES: usize = 1 << 20;
+/// A piece of state is full from here on; it is longer by a part of its last key's at most. Records wait while one is
+/// made.
+pub(crate) const PIECE_BYTES: usize = 1 << 18;
 
 /// State that can be handed over.
 pub(crate) trait State: Any {
-    /// The state in pieces of about [`CHUNK_BYTES`].
+    /// The state in pieces of about [`PIECE_BYTES`], less what was copied before.
     ///
     /// # Errors
     /// If a user's state cannot be encoded.
@@ -40,10 +41,21 @@ pub(crate) enum Arrival {
     Chunks(Vec<Vec<u8>>),
 }
 
+/// A stage's state on its way before the cut.
+struct Copy {
+    /// The generation that it is for.
+    to: GenerationId,
+    /// What is to be sent, before more is asked for.
+    piece: Option<Result<Vec<u8>>>,
+    is_through: bool,
+}
+
 /// What is being handed over on one node.
-#[derive(Default)]
 pub(crate) struct Handover {
+    /// How long pieces are that are copied before a cut, about.
+    pub(crate) piece_bytes: usize,
     offers: BTreeMap<(GenerationId, StageId), Box<dyn State>>,
+    copies: BTreeMap<(GenerationId, StageId), Copy>,
     /// From how many nodes a stage gets state, where it is more than one.
     expected: BTreeMap<(GenerationId, StageId), usize>,
     pieces: BTreeMap<(GenerationId, StageId, String), Vec<Vec<u8>>>,
@@ -52,9 +64,58 @@ pub(crate) struct Handover {
 }
 
 impl Handover {
+    pub(crate) fn new(piece_bytes: usize) -> Self {
+        let (offers, copies, expected, pieces, arrived) = Default::default();
+        Self { piece_bytes, offers, copies, expected, pieces, arrived }
+    }
+
     /// A stage of a generation is through.
     pub(crate) fn offer(&mut self, from: GenerationId, stage: StageId, state: Box<dyn State>) {
         self.offers.insert((from, stage), state);
+        if let Some(copy) = self.copies.get_mut(&(from, stage)) {
+            copy.is_through = true;
+        }
+    }
+
+    /// Asks a stage of a generation, if it has not ended, to copy its state for the next one, before the cut.
+    pub(crate) fn ask_copy(&mut self, from: GenerationId, stage: StageId, to: GenerationId) {
+        if !self.offers.contains_key(&(from, stage)) {
+            self.copies.insert((from, stage), Copy { to, piece: None, is_through: false });
+        }
+    }
+
+    /// For which generation a stage copies its state, if for any.
+    pub(crate) fn copies_for(&self, from: GenerationId, stage: StageId) -> Option<GenerationId> {
+        self.copies.get(&(from, stage)).map(|copy| copy.to)
+    }
+
+    /// Whether the next piece of a stage's state is wanted now.
+    pub(crate) fn wants_copy(&self, from: GenerationId, stage: StageId) -> bool {
+        self.copies.get(&(from, stage)).is_some_and(|copy| copy.piece.is_none() && !copy.is_through)
+    }
+
+    /// The next piece of a stage's state; an error is the last.
+    pub(crate) fn copy(&mut self, from: GenerationId, stage: StageId, piece: Result<Vec<u8>>, is_last: bool) {
+        if let Some(copy) = self.copies.get_mut(&(from, stage)) {
+            copy.is_through = is_last || piece.is_err();
+            copy.piece = Some(piece);
+        }
+    }
+
+    /// The stages of a generation that have a piece to be sent.
+    pub(crate) fn copied(&self, from: GenerationId) -> Vec<StageId> {
+        let copies = self.copies.iter().filter(|((of, _), copy)| *of == from && copy.piece.is_some());
+        copies.map(|((_, stage), _)| *stage).collect()
+    }
+
+    /// Takes a piece to send it.
+    pub(crate) fn take_copy(&mut self, from: GenerationId, stage: StageId) -> Option<Result<Vec<u8>>> {
+        self.copies.get_mut(&(from, stage))?.piece.take()
+    }
+
+    /// Whether nothing more is copied for a generation before its cut.
+    pub(crate) fn has_copied(&self, to: GenerationId) -> bool {
+        self.copies.values().filter(|copy| copy.to == to).all(|copy| copy.is_through && copy.piece.is_none())
     }
 
     /// The offers of a generation, to be delivered to its successor.
@@ -78,6 +139,12 @@ impl Handover {
         self.pieces.entry((to, stage, from.to_owned())).or_default().push(piece);
     }
 
+    /// Takes the pieces that have come from other nodes for a stage so far, in their order.
+    pub(crate) fn take_pieces(&mut self, to: GenerationId, stage: StageId) -> Vec<Vec<u8>> {
+        let of_stage = self.pieces.iter_mut().filter(|((g, s, _), _)| (*g, *s) == (to, stage));
+        of_stage.flat_map(|(_, pieces)| std::mem::take(pieces)).collect()
+    }
+
     /// The last piece of state from another node was there.
     pub(crate) fn arrive_end(&mut self, to: GenerationId, stage: StageId, from: &str) {
         let pieces = self.pieces.remove(&(to, stage, from.to_owned())).unwrap_or_default();
@@ -99,6 +166,7 @@ impl Handover {
 
     /// Forgets a generation that never came to be, or is over.
     pub(crate) fn forget(&mut self, generation: GenerationId) {
+        self.copies.retain(|(g, _), copy| *g != generation && copy.to != generation);
         self.expected.retain(|(g, _), _| *g != generation);
         self.pieces.retain(|(g, ..), _| *g != generation);
         self.arrived.retain(|(g, _), _| *g != generation);

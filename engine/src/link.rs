@@ -297,7 +297,13 @@ impl Sender {
     /// Whether less than a window is kept: a sender with a choice sends no more than that.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        lock(&self.0.state).kept_bytes() < WINDOW_BYTES
+        self.kept_bytes() < WINDOW_BYTES
+    }
+
+    /// What is kept until the other end has it.
+    #[must_use]
+    pub fn kept_bytes(&self) -> u64 {
+        lock(&self.0.state).kept_bytes()
     }
 
     /// The frames that have been settled since the last time: nothing of them is left at the other end.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::entry::Entries;
-use crate::handover::Handover;
+use crate::handover::{Handover, PIECE_BYTES};
 use crate::ledger::Ledger;
 use crate::pool::Pools;
 use crate::timer::Timers;
@@ -30,6 +30,9 @@ pub(crate) struct Local {
 
 impl Local {
     pub(crate) fn new(shared: Arc<Shared>) -> Rc<Self> {
-        Rc::new(Self { shared, timers: Timers::default(), handover: RefCell::default() })
+        // States of simulated runs are small; so are pieces then, or none would be copied in several.
+        let piece_bytes = if shared.clock.is_simulated() { 64 } else { PIECE_BYTES };
+        let handover = RefCell::new(Handover::new(piece_bytes));
+        Rc::new(Self { shared, timers: Timers::default(), handover })
     }
 }

@@ -4,12 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::handover::State;
+use crate::handover::{PIECE_BYTES, State};
 use crate::id::StageId;
 use crate::link::{Draft, Links, Receiver, Sender};
 use crate::message::Prepare;
 use crate::stage::Kind;
 use crate::topology::Graph;
+
+/// How much of a state is under way at once before the cut.
+const UNDER_WAY_BYTES: u64 = 4 * PIECE_BYTES as u64;
 
 const PIECE: u8 = 0;
 const LAST: u8 = 1;
@@ -38,8 +41,7 @@ impl Movers {
 
     /// Sends a stage's state to its new home.
     pub(crate) fn send(&self, home: &str, stage: StageId, state: &dyn State) -> Result<()> {
-        let none = || Error::new(ErrorKind::Failed, format!("no link for state to node \"{home}\""));
-        let sender = self.to.get(home).ok_or_else(none)?;
+        let sender = self.to(home)?;
         let chunks = state.chunks();
         for chunk in chunks.iter().flatten() {
             sender.send(frame(stage, PIECE, chunk))?;
@@ -48,6 +50,29 @@ impl Movers {
         sender.send(frame(stage, LAST, &[]))?;
         sender.flush();
         chunks.map(|_| ())
+    }
+
+    /// Sends a piece of a stage's state before the rest.
+    pub(crate) fn send_piece(&self, home: &str, stage: StageId, piece: &[u8]) -> Result<()> {
+        let sender = self.to(home)?;
+        sender.send(frame(stage, PIECE, piece))?;
+        sender.flush();
+        Ok(())
+    }
+
+    /// Whether few enough pieces are on their way to a node that the records beside them do not wait long.
+    pub(crate) fn has_room(&self, home: &str) -> bool {
+        self.to.get(home).is_some_and(|sender| sender.kept_bytes() < UNDER_WAY_BYTES)
+    }
+
+    /// Whether everything that was sent is there.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.to.values().all(|sender| sender.kept_bytes() == 0)
+    }
+
+    fn to(&self, home: &str) -> Result<&Sender> {
+        let none = || Error::new(ErrorKind::Failed, format!("no link for state to node \"{home}\""));
+        self.to.get(home).ok_or_else(none)
     }
 
     /// What has come from other nodes, by name: pieces of a stage's state; `None` after the last.

@@ -3,6 +3,8 @@
 //! It does what it is ordered to and gathers what is to be said; it never waits for a model, a file or
 //! another node.
 
+mod copying;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -62,6 +64,8 @@ struct Live {
     dataflow: Option<usize>,
     drained: bool,
     movers: Movers,
+    /// Until when it waits for state to be copied before it says that it is ready; `None` once it has said so.
+    ready_by_us: Option<u64>,
     /// Whether others have to be told what sinks here have passed.
     has_sources_elsewhere: bool,
 }
@@ -115,7 +119,8 @@ impl Part {
         };
         self.local.timers.fire(now_us);
         let next_us = self.local.timers.next_in(now_us).map(|wait| now_us + micros(wait));
-        by_hand.into_iter().chain([next_us]).flatten().min()
+        let ready_us = self.generations.values().filter_map(|live| live.ready_by_us).min();
+        by_hand.into_iter().chain([next_us, ready_us]).flatten().min()
     }
 
     /// Opens what a plan needs on a helper thread: loading a model must not hold the data up.
@@ -147,13 +152,13 @@ impl Part {
         // Aborted meanwhile: what was opened is dropped.
         let Some(prepare) = self.preparing.remove(&generation) else { return };
         let built = opened.and_then(|opened| self.build(worker, &prepare, opened));
-        self.words.push(match built {
-            Ok(()) => Word::Ready { generation, reached: self.reached() },
+        match built {
+            Ok(()) => self.ask_copies(&prepare),
             Err(error) => {
                 self.links.close(&prefix(generation));
-                Word::Refused { generation, error }
+                self.words.push(Word::Refused { generation, error });
             }
-        });
+        }
     }
 
     fn build(
@@ -189,7 +194,8 @@ impl Part {
             Generation::new(prepare.generation, plan.clone(), previous, self.local.clone(), opened);
         let dataflow = compile(worker, &self.graph, plan, me, &generation, ends);
         let has_sources_elsewhere = sources_of(&self.graph, plan).any(|node| node != me);
-        let live = Live { generation, dataflow, drained: false, movers, has_sources_elsewhere };
+        let live =
+            Live { generation, dataflow, drained: false, movers, ready_by_us: None, has_sources_elsewhere };
         self.generations.insert(prepare.generation, live);
         Ok(())
     }
@@ -305,6 +311,7 @@ impl Part {
             self.degraded.drain(..self.degraded.len().saturating_sub(DEGRADED_MAX));
             self.words.push(Word::Degraded(degraded));
         }
+        self.copy();
         self.deliver();
         let installed = worker.installed_dataflows();
         for (id, live) in &mut self.generations {
@@ -350,11 +357,9 @@ impl Part {
                 let mut handover = self.local.handover.borrow_mut();
                 match piece {
                     Some(piece) => handover.arrive_piece(next.id, stage, from, piece),
-                    None => {
-                        handover.arrive_end(next.id, stage, from);
-                        next.state_arrived(stage);
-                    }
+                    None => handover.arrive_end(next.id, stage, from),
                 }
+                next.wake_stage(stage);
             }
             let (Some(previous), Some(_)) = (next.previous, next.from()) else { continue };
             let offers = self.local.handover.borrow_mut().take_offers(previous);
@@ -366,9 +371,14 @@ impl Part {
                     if home == me {
                         let state = state.into_any();
                         self.local.handover.borrow_mut().arrive_here(next.id, stage, me, state);
-                        next.state_arrived(stage);
-                    } else if let Err(error) = live.movers.send(home, stage, &*state) {
-                        tracing::error!(%error, stage = of.name, "state lost in a move");
+                        next.wake_stage(stage);
+                    } else {
+                        // A piece that was copied and still waits goes before the rest.
+                        let piece = self.local.handover.borrow_mut().take_copy(previous, stage);
+                        let sent = piece.map_or(Ok(()), |piece| live.movers.send_piece(home, stage, &piece?));
+                        if let Err(error) = sent.and_then(|()| live.movers.send(home, stage, &*state)) {
+                            tracing::error!(%error, stage = of.name, "state lost in a move");
+                        }
                     }
                 }
             }

@@ -12,6 +12,7 @@ pub mod relational;
 pub mod sink;
 pub mod source;
 
+mod copied;
 mod feeding;
 mod frozen;
 mod reorder;

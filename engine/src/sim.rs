@@ -5,7 +5,6 @@
 //! over a network without faults.
 
 mod draw;
-mod random;
 mod script;
 mod world;
 

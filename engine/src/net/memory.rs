@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::{Inbox, Line, Listening, Member, Network, Presence, Wake};
 use crate::error::{Error, ErrorKind, Result};
+use crate::random::Random;
 
 /// What befalls messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -29,7 +30,7 @@ pub struct Hub(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     faults: Option<Faults>,
-    random: u64,
+    random: Random,
     now_us: u64,
     numbers: u64,
     inboxes: HashMap<Route, (u64, Inbox)>,
@@ -48,7 +49,11 @@ impl Hub {
     /// A network whose messages suffer these faults, by a seed; they arrive by [`Hub::deliver`].
     #[must_use]
     pub fn with_faults(faults: Faults, seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(State { faults: Some(faults), random: seed, ..State::default() })))
+        Self(Arc::new(Mutex::new(State {
+            faults: Some(faults),
+            random: Random::new(seed),
+            ..State::default()
+        })))
     }
 
     /// Another member.
@@ -147,32 +152,16 @@ fn pair(a: &str, b: &str) -> (String, String) {
 impl State {
     /// Draws a message's fate.
     fn put_under_way(&mut self, faults: Faults, route: &Route, message: &Bytes) {
-        if self.chance(faults.loss) {
+        if self.random.chance(faults.loss) {
             self.lost += 1;
             return;
         }
-        let copies = 1 + u64::from(self.chance(faults.doubling));
+        let copies = 1 + u64::from(self.random.chance(faults.doubling));
         for _ in 0..copies {
-            let at_us = self.now_us + 1 + self.below(faults.delay_max_us.max(1));
+            let at_us = self.now_us + 1 + self.random.below(faults.delay_max_us.max(1));
             self.numbers += 1;
             self.under_way.insert((at_us, self.numbers), (route.clone(), message.clone()));
         }
-    }
-
-    /// splitmix64.
-    fn next(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn chance(&mut self, share: f64) -> bool {
-        share > 0.0 && (self.next() >> 11) as f64 / (1_u64 << 53) as f64 <= share
     }
 }
 

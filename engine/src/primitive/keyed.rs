@@ -17,6 +17,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 
+use super::copied::Copied;
 use super::each::FanOut;
 use super::frozen::Frozen;
 use super::reorder::Reorder;
@@ -126,7 +127,7 @@ impl<K: Key, T: Data> Keyed<K, T> {
                 &name,
                 move |capability, info| {
                     let activator = scope.activator_for(info.address);
-                    driver.context.generation.wake_for_state(driver.context.stage, activator);
+                    driver.context.generation.wakes_stage(driver.context.stage, activator);
                     let mut held = Some(capability);
                     move |(input, frontier), output| {
                         input.for_each(|_, data| data.drain(..).for_each(|b| driver.waiting.push(b.get())));
@@ -161,6 +162,10 @@ struct Driver<K, T, L: Logic<K, T>> {
     waiting: Reorder<T>,
     /// `None` until the previous generation has handed it over.
     states: Option<States<K, L::State>>,
+    /// What of the states has come from other nodes before.
+    early: Frozen<K, L::State, T>,
+    /// What of the states the next generation has already.
+    copied: Option<Copied<K>>,
     made: BTreeMap<Epoch, Vec<Envelope<L::Out>>>,
 }
 
@@ -172,7 +177,8 @@ struct States<K, S> {
 
 impl<K: Key, T: Data, L: Logic<K, T>> Driver<K, T, L> {
     fn new(key: Arc<dyn Fn(&T) -> K + Send + Sync>, logic: Arc<L>, context: StageContext) -> Self {
-        Self { key, logic, context, waiting: Reorder::default(), states: None, made: BTreeMap::new() }
+        let (waiting, states, early, copied, made) = Default::default();
+        Self { key, logic, context, waiting, states, early, copied, made }
     }
 
     /// Works up to the frontier, or to the cut, and gives out what came of it.
@@ -200,19 +206,43 @@ impl<K: Key, T: Data, L: Logic<K, T>> Driver<K, T, L> {
         match frontier {
             Some(epoch) => {
                 capability.downgrade(&epoch);
+                self.copy(&states);
                 self.states = Some(states);
             }
             None => {
                 *held = None;
-                let generation = &self.context.generation;
-                let frozen = Frozen { by_key: states.by_key, waiting: std::mem::take(&mut self.waiting) };
-                generation.local.handover.borrow_mut().offer(
-                    generation.id,
-                    self.context.stage,
-                    Box::new(frozen),
-                );
+                self.offer(states);
             }
         }
+    }
+
+    /// Copies a piece of the states for the next generation, if it wants one.
+    fn copy(&mut self, states: &States<K, L::State>) {
+        let (generation, stage) = (&self.context.generation, self.context.stage);
+        let mut handover = generation.local.handover.borrow_mut();
+        let Some(to) = handover.copies_for(generation.id, stage) else { return };
+        if !handover.wants_copy(generation.id, stage) {
+            return;
+        }
+        if self.copied.as_ref().is_none_or(|copied| copied.to != to) {
+            self.copied = Some(Copied::new(to));
+        }
+        let Some(copied) = &mut self.copied else { return };
+        match copied.piece(&states.by_key, handover.piece_bytes) {
+            Ok((piece, is_last)) => handover.copy(generation.id, stage, Ok(piece), is_last),
+            Err(error) => handover.copy(generation.id, stage, Err(error), true),
+        }
+    }
+
+    /// Hands the states over, frozen.
+    fn offer(&mut self, states: States<K, L::State>) {
+        let (generation, stage) = (&self.context.generation, self.context.stage);
+        let mut handover = generation.local.handover.borrow_mut();
+        let to = handover.copies_for(generation.id, stage);
+        // What was copied for a generation that never came to be is of no use.
+        let copied = self.copied.take().filter(|copied| Some(copied.to) == to);
+        let frozen = Frozen { by_key: states.by_key, waiting: std::mem::take(&mut self.waiting), copied };
+        handover.offer(generation.id, stage, Box::new(frozen));
     }
 
     fn record(&mut self, states: &mut States<K, L::State>, envelope: Envelope<T>) {
@@ -223,6 +253,9 @@ impl<K: Key, T: Data, L: Logic<K, T>> Driver<K, T, L> {
             let state = states.by_key.entry(key.clone()).or_default();
             let due = logic.due(state);
             let outcome = guarded(|| logic.record(&key, state, epoch, record, &mut emit));
+            if let Some(copied) = &mut self.copied {
+                copied.touch(&key);
+            }
             // Even what a panic left half done is due at some time.
             let due_now = logic.due(state);
             if due != due_now {
@@ -254,6 +287,9 @@ impl<K: Key, T: Data, L: Logic<K, T>> Driver<K, T, L> {
             let Some((due, key)) = states.due.pop_first() else { return };
             let place = OrderedKey::of(&key);
             let Some(state) = states.by_key.get_mut(&key) else { continue };
+            if let Some(copied) = &mut self.copied {
+                copied.touch(&key);
+            }
             let mut emit = Emit::new();
             let keep = guarded(|| Ok(self.logic.close(&key, state, due, &mut emit)));
             let keep = keep.unwrap_or_else(|failure| {
@@ -275,15 +311,21 @@ impl<K: Key, T: Data, L: Logic<K, T>> Driver<K, T, L> {
 
     /// The state this generation starts from, once it is there.
     fn thaw(&mut self) -> Option<States<K, L::State>> {
-        let generation = &self.context.generation;
-        let mut frozen = Frozen::<K, L::State, T>::default();
+        let (generation, stage) = (&self.context.generation, self.context.stage);
+        let mut frozen = std::mem::take(&mut self.early);
         if generation.previous.is_some() {
-            let arrival = generation.local.handover.borrow_mut().take(generation.id, self.context.stage)?;
-            match Frozen::thaw(arrival) {
-                Ok(thawed) => frozen = thawed,
-                Err(error) => {
-                    tracing::error!(stage = &*self.context.name, %error, "state lost in the hand-over")
-                }
+            let mut handover = generation.local.handover.borrow_mut();
+            let pieces = handover.take_pieces(generation.id, stage);
+            let arrivals = handover.take(generation.id, stage);
+            drop(handover);
+            let is_whole = arrivals.is_some();
+            let read = frozen.read(&pieces).and_then(|()| frozen.take_in(arrivals.unwrap_or_default()));
+            if let Err(error) = read {
+                tracing::error!(stage = &*self.context.name, %error, "state lost in the hand-over");
+            }
+            if !is_whole {
+                self.early = frozen;
+                return None;
             }
         }
         self.waiting.absorb(frozen.waiting);

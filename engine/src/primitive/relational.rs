@@ -25,7 +25,7 @@ use timely::progress::frontier::AntichainRef;
 use super::guarded;
 use super::keyed::Side;
 use crate::error::{Error, ErrorKind, Result};
-use crate::handover::{Arrival, CHUNK_BYTES, State};
+use crate::handover::{Arrival, PIECE_BYTES, State};
 use crate::id::Epoch;
 use crate::record::{Batch, Data, Envelope, Place};
 use crate::shares::Division;
@@ -262,7 +262,7 @@ fn updates<'s, T: Data, K: Row>(
         Pipeline,
         &name,
         move |capability, info| {
-            context.generation.wake_for_state(context.stage, scope.activator_for(info.address.clone()));
+            context.generation.wakes_stage(context.stage, scope.activator_for(info.address.clone()));
             context.generation.wake_with(scope.activator_for(info.address));
             let mut held: Option<Capability<Epoch>> = Some(capability);
             let mut waiting: Vec<Envelope<T>> = Vec::new();
@@ -395,7 +395,7 @@ impl<K: Row> State for Rows<K> {
                 .map_err(|e| Error::new(ErrorKind::Failed, "a relation cannot be encoded").because(e))
         };
         // Rows are small; this many of them stay within a chunk unless their keys are long.
-        self.0.chunks(CHUNK_BYTES / 64).map(encode).collect()
+        self.0.chunks(PIECE_BYTES / 64).map(encode).collect()
     }
 
     /// A relation is on one node, whatever the plan.

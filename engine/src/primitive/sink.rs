@@ -60,7 +60,7 @@ impl<T: Data> Stream<T> {
                     let wake = scope.worker().sync_activator_for(info.address.to_vec());
                     let alarm =
                         context.generation.local.timers.alarm(scope.activator_for(info.address.clone()));
-                    context.generation.wake_for_state(context.stage, scope.activator_for(info.address));
+                    context.generation.wakes_stage(context.stage, scope.activator_for(info.address));
                     let mut ending = Ending::<T>::new(context.clone(), capability, wake);
                     move |(input, frontier), _output| {
                         input.for_each(|_, data| data.drain(..).for_each(|b| ending.waiting.push(b.get())));
@@ -103,12 +103,11 @@ impl<T: Data> Ending<T> {
         if !self.may_write {
             let arrival = generation.local.handover.borrow_mut().take(generation.id, self.context.stage)?;
             self.may_write = true;
-            match Frozen::<(), (), T>::thaw(arrival) {
-                Ok(frozen) => self.waiting.absorb(frozen.waiting),
-                Err(error) => {
-                    tracing::error!(sink = &*self.context.name, %error, "records lost in the hand-over")
-                }
+            let mut frozen = Frozen::<(), (), T>::default();
+            if let Err(error) = frozen.take_in(arrival) {
+                tracing::error!(sink = &*self.context.name, %error, "records lost in the hand-over");
             }
+            self.waiting.absorb(frozen.waiting);
         }
         let now_us = generation.local.shared.clock.now_us();
         let open = frontier.or(generation.until()).unwrap_or(Epoch::MAX);

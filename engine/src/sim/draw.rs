@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::random::{Random, mix};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failure::{Failure, Reason};
@@ -19,6 +18,7 @@ use crate::primitive::Emit;
 use crate::primitive::each::FanOut;
 use crate::primitive::keyed::{Logic, Side};
 use crate::primitive::relational::{Change, Keep};
+use crate::random::{Random, mix};
 use crate::record::FAN_OUT_DEPTH_MAX;
 use crate::runner::{AnyRunner, Recipe, Runner, Runners};
 use crate::sink::{Collected, collect};

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::draw::{Drawn, MISSING};
-use super::random::Random;
 use super::world::{Happening, Script, name};
 use crate::net::memory::Faults;
 use crate::node::CONTROLLER;
 use crate::plan::{Assignment, Plan};
+use crate::random::Random;
 use crate::stage::Kind;
 
 /// When things happen, at the latest: about as long as runs are.

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 
-use super::random::Random;
 use crate::clock::Clock;
 use crate::controller::{Controller, Ending, Request, Setting};
 use crate::cutover::{Cut, Wish};
@@ -20,6 +19,7 @@ use crate::net::memory::{Faults, Hub};
 use crate::net::{Listening, Member, Network};
 use crate::node::{CONTROLLER, Node, NodeSettings};
 use crate::plan::Plan;
+use crate::random::Random;
 use crate::runner::{Imitate, Imitation};
 use crate::topology::Graph;
 
