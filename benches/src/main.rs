@@ -1,7 +1,7 @@
 //! Benchmarks, one subcommand each; every one prints a JSON object, as kept under `runs/`.
 //!
 //! `cargo run --release -p jellybean-benches -- bare-loop | cameras | idle | memory | cuts | frame-path | workload | workload-split |
-//! moves | outage | link | sever | simulate`
+//! moves | outage | link | sever | simulate | fuzz`
 
 #![allow(clippy::print_stdout, reason = "results go to standard output")]
 
@@ -10,6 +10,7 @@ mod cameras;
 mod cluster;
 mod cuts;
 mod frame_path;
+mod fuzz;
 mod idle;
 mod link;
 mod memory;
@@ -33,21 +34,23 @@ fn main() -> ExitCode {
             bare_loop::run(argument(1).unwrap_or("w4"), number(2, 5), number(3, 1).clamp(1, 64) as usize)
         }
         Some("cameras") => cameras::run(number(1, 20)),
-        Some("idle") => idle::run(number(1, 20)),
+        Some("idle") => idle::run(number(1, 20), number(2, 1)),
         Some("memory") => memory::run(number(1, 100_000)),
         Some("cuts") => cuts::run(number(1, 200), number(2, 1)),
         Some("frame-path") => frame_path::run(argument(1), argument(2)),
         Some("workload") => workload::run(argument(1).unwrap_or("."), number(2, 2), number(3, 1)),
         Some("workload-split") => workload::split::run(argument(1).unwrap_or("."), number(2, 1)),
-        Some("moves") => moves::run(number(1, 50), number(2, 1_000), number(3, 2_000)),
+        Some("moves") => moves::run(number(1, 50), number(2, 1_000), number(3, 2_000), argument(4)),
         Some("node") => {
             let blueprint = match argument(1) {
                 Some("moves") => moves::blueprint(),
+                Some("idle") => idle::blueprint(),
                 _ => workload::split::blueprint(),
             };
             let text = |i| argument(i).unwrap_or_default();
             cluster::serve(blueprint, text(2), text(3), text(4))
         }
+        Some("fuzz") => fuzz::run(number(1, 60), number(2, 0)),
         Some("simulate") => simulate::run(number(1, 1_000), number(2, 0)),
         Some("outage") => outage::run(number(1, 5)),
         Some("link") => link::run(number(1, 5)),
@@ -55,7 +58,7 @@ fn main() -> ExitCode {
         Some("sever-end") => sever::serve(argument(1).unwrap_or_default()),
         Some("link-end") => link::serve(argument(1).unwrap_or_default(), argument(2).unwrap_or_default()),
         _ => {
-            println!("bare-loop [MODEL PAIRS SLOTS] | cameras [SECONDS] | idle [SECONDS] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH] | workload-split [FOLDER BATCH] | moves [CHANGES KEYS RATE] | outage [TRIES] | link [PAIRS] | sever [TIMES] | simulate [RUNS SEED]");
+            println!("bare-loop [MODEL PAIRS SLOTS] | cameras [SECONDS] | idle [SECONDS NODES] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH] | workload-split [FOLDER BATCH] | moves [CHANGES KEYS RATE KINDS] | outage [TRIES] | link [PAIRS] | sever [TIMES] | simulate [RUNS SEED] | fuzz [SECONDS SEED]");
             Ok(())
         }
     });

@@ -1,7 +1,8 @@
 //! Changes of plan under load, between processes: what is lost, doubled or reordered, and what they do to latency.
 //!
-//! Records come at a fixed rate, pass a stand-in model and a stage with a kilobyte of state per key. By turns the
-//! state moves, the model moves, and the model's variant changes. For each kind: the median, over the changes, of the
+//! Records come at a fixed rate, pass two stand-in models, of which the second is split over both nodes, and a stage
+//! with a kilobyte of state per key. By turns the state moves, the first model moves, its variant changes, and the
+//! shares of the second change; changes begin once every key has its state. For each kind: the median, over the changes, of the
 //! 99th percentile of the latency in the second after the change began over that of the second before; beside it the
 //! same at instants without a change.
 
@@ -49,35 +50,31 @@ struct Item {
     value: u64,
 }
 
-pub(crate) fn run(changes: u64, keys: u64, rate: u64) -> Result<()> {
+/// What changes, by turns.
+const KINDS: [&str; 4] = ["state", "model", "variant", "shares"];
+
+pub(crate) fn run(changes: u64, keys: u64, rate: u64, kinds: Option<&str>) -> Result<()> {
+    let kinds: Vec<&str> = kinds.map_or(KINDS.to_vec(), |kinds| kinds.split(',').collect());
     let out = std::env::temp_dir().join(format!("jellybean-moves-{}", std::process::id()));
-    let seconds = 4.0 + 2.0 * BETWEEN_S * (3 * changes) as f64;
+    let changes_n = changes * kinds.len() as u64;
+    let fill_s = keys as f64 / rate as f64;
+    let seconds = fill_s + 4.0 + 2.0 * BETWEEN_S * changes_n as f64;
     let settings = Settings { keys, rate, seconds, out };
     let description = serde_json::to_string(&settings).unwrap_or_default();
     let cluster = Cluster::start("moves", &NODES)?;
-    let run = Run::deploy(
-        cluster.network()?,
-        topology(&settings)?,
-        &description,
-        plan(0, 0, 0),
-        &NODES,
-        Clock::real(),
-    )?;
+    let mut turns = BTreeMap::<&str, usize>::new();
+    let graph = topology(&settings)?;
+    let run = Run::deploy(cluster.network()?, graph, &description, plan(&turns), &NODES, Clock::real())?;
     let mut at = BTreeMap::<&str, Vec<f64>>::new();
-    let (mut next_s, mut state, mut model, mut variant) = (now_s() + 2.5, 0, 0, 0);
+    let mut next_s = now_s() + fill_s + 2.5;
     let mut taken_ms = BTreeMap::<&str, Vec<f64>>::new();
-    for change in 0..3 * changes {
+    for kind in kinds.iter().cycle().take(changes_n as usize) {
         at.entry("none").or_default().push(next_s);
         next_s += BETWEEN_S;
         wait_until(next_s);
-        let kind = ["state", "model", "variant"][(change % 3) as usize];
-        match kind {
-            "state" => state = 1 - state,
-            "model" => model = 1 - model,
-            _ => variant = 1 - variant,
-        }
+        *turns.entry(kind).or_default() += 1;
         let begun_s = now_s();
-        run.apply(plan(state, model, variant))?;
+        run.apply(plan(&turns))?;
         at.entry(kind).or_default().push(begun_s);
         taken_ms.entry(kind).or_default().push((now_s() - begun_s) * 1e3);
         next_s = now_s().max(next_s) + BETWEEN_S;
@@ -99,10 +96,15 @@ pub(crate) fn run(changes: u64, keys: u64, rate: u64) -> Result<()> {
     Ok(())
 }
 
-fn plan(state: usize, model: usize, variant: usize) -> Plan {
+/// The plan after so many turns of each kind.
+fn plan(turns: &BTreeMap<&str, usize>) -> Plan {
+    let side = |kind| turns.get(kind).copied().unwrap_or(0) % 2;
+    let variant = ["a", "b"][side("variant")];
+    let shares = [[1, 3], [3, 1]][side("shares")];
     Plan::single(NODES[0])
-        .with("model", Assignment::on(NODES[model]).variant(["a", "b"][variant]).batches(16, 2))
-        .with("state", Assignment::on(NODES[state]))
+        .with("model", Assignment::on(NODES[side("model")]).variant(variant).batches(16, 2))
+        .with("second", Assignment::shared(NODES.into_iter().zip(shares)).batches(16, 2))
+        .with("state", Assignment::on(NODES[side("state")]))
 }
 
 /// Makes the topology of its settings.
@@ -119,6 +121,7 @@ fn topology(settings: &Settings) -> Result<Arc<Graph>> {
     let keys = settings.keys;
     t.source("items", Items(settings.clone()))
         .pooled("model", Models, |item: &Item| item.value, |item, value| Item { value, ..item })
+        .pooled("second", Models, |item: &Item| item.value, |item, value| Item { value, ..item })
         .keyed(move |item| item.number % keys)
         .stateful("state", |state: &mut Vec<u8>, item: Item| {
             state.resize(STATE_BYTES, 7);
@@ -258,8 +261,10 @@ fn judge(lines: &[Line], settings: &Settings) -> serde_json::Value {
         let last = &mut last[(line.number % LANES) as usize];
         reordered += u64::from(last.is_some_and(|last| last >= line.number));
         *last = Some(line.number);
-        // Keys take turns, so the key was seen once for each round of all keys before; its count begins at four sevens.
-        let expected = (line.number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5555)
+        // What one model does to a value the other undoes. Keys take turns, so the key was seen once for each round of all keys before; its count begins at four sevens.
+        let expected = line
+            .number
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
             .wrapping_add(0x0707_0707 + line.number / settings.keys + 1);
         wrong += u64::from(line.value != expected);
     }

@@ -51,6 +51,16 @@ impl Clock {
         Self(Kind::Real { origin: Instant::now(), steering: Arc::default() })
     }
 
+    /// The same on a machine whose clock is ahead.
+    #[must_use]
+    pub fn ahead(by: Duration) -> Self {
+        let clock = Self::real();
+        if let Kind::Real { steering, .. } = &clock.0 {
+            steering.ahead_us.store(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
+        }
+        clock
+    }
+
     /// A clock that stands still until [`Clock::advance`] moves it.
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "what it counts from does not matter")]

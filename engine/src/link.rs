@@ -4,6 +4,7 @@
 //! [`Links::turn`] does what is due. Nothing blocks: what is sent is kept until it was received, and what may be
 //! in flight is bounded by the receiver's window.
 
+mod garbage;
 mod protocol;
 mod wire;
 
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::{Line, Listening, Member, Network, Wake};
+pub use garbage::garbage;
 use protocol::{Receiving, Sending, WINDOW_BYTES};
 pub use wire::Draft;
 use wire::{Back, forward};

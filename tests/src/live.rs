@@ -8,13 +8,13 @@ use jellybean_engine::{Clock, Error, ErrorKind, Result, Run, Topology, sink};
 use jellybean_operators::prelude::*;
 
 /// What a camera shows, in turn: its number, or an outage. Then nothing, until it is stopped.
-type Show = VecDeque<Result<u64, &'static str>>;
+pub(crate) type Show = VecDeque<Result<u64, &'static str>>;
 
 /// Live cameras; those with `ends` are over after their show.
-struct Shows {
-    policy: Policy,
-    shows: Vec<Show>,
-    ends: bool,
+pub(crate) struct Shows {
+    pub(crate) policy: Policy,
+    pub(crate) shows: Vec<Show>,
+    pub(crate) ends: bool,
 }
 
 impl Source for Shows {

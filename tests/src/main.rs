@@ -13,6 +13,7 @@ mod junction;
 mod live;
 mod many_lanes;
 mod moving;
+mod odd_nodes;
 mod overload;
 mod own_models;
 mod plans;

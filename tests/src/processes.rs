@@ -36,7 +36,7 @@ const STAGES: [&str; 11] = [
 ];
 
 /// Addresses that were free a moment ago.
-fn addresses(n: usize) -> Vec<SocketAddr> {
+pub(crate) fn addresses(n: usize) -> Vec<SocketAddr> {
     let listeners: Vec<_> = (0..n).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     listeners.iter().map(|listener| listener.local_addr().unwrap()).collect()
 }
@@ -56,7 +56,7 @@ fn infrastructure(folder: &Path, nodes: usize) -> (std::path::PathBuf, Vec<Socke
 }
 
 /// A plan file: each stage with its line, the others on `n0`.
-fn plan_of_lines(lines: &[(&str, String)]) -> String {
+pub(crate) fn plan_of_lines(lines: &[(&str, String)]) -> String {
     let stages = lines.iter().map(|(stage, line)| format!("[stages.{stage}]\n{line}\n"));
     format!("version = 1\n[default]\nnode = \"n0\"\n{}", stages.collect::<String>())
 }
@@ -139,10 +139,10 @@ fn error_shares_in_a_plan_file_are_whole_numbers() {
 }
 
 /// Nodes that are processes, and a network for their controller.
-struct Cluster {
-    folder: TempDir,
-    nodes: Vec<Child>,
-    addresses: Vec<SocketAddr>,
+pub(crate) struct Cluster {
+    pub(crate) folder: TempDir,
+    pub(crate) nodes: Vec<Child>,
+    pub(crate) addresses: Vec<SocketAddr>,
 }
 
 impl Drop for Cluster {
@@ -155,7 +155,7 @@ impl Drop for Cluster {
 }
 
 impl Cluster {
-    fn start(nodes: usize) -> Self {
+    pub(crate) fn start(nodes: usize) -> Self {
         let folder = TempDir::new().unwrap();
         let (infrastructure, addresses) = infrastructure(folder.path(), nodes);
         let start = |i| {
@@ -167,7 +167,7 @@ impl Cluster {
         Self { folder, nodes, addresses }
     }
 
-    fn network(&self, name: &str, life: u64) -> Arc<dyn Network> {
+    pub(crate) fn network(&self, name: &str, life: u64) -> Arc<dyn Network> {
         let is_controller = name == CONTROLLER;
         let controller = self.addresses[0];
         Zenoh::open(&Settings {
@@ -182,7 +182,7 @@ impl Cluster {
     }
 
     /// What the nodes make the junction of, and the junction.
-    fn junction(&self, seconds: u64) -> (String, Arc<Graph>) {
+    pub(crate) fn junction(&self, seconds: u64) -> (String, Arc<Graph>) {
         let out = self.folder.path().join("out");
         let words = ["demo", "--seconds", &seconds.to_string(), "--out", out.to_str().unwrap()];
         let cameras = RoadCameras::new(7).cameras(2).frames(seconds * 25);
@@ -190,7 +190,7 @@ impl Cluster {
         (serde_json::to_string(&words).unwrap(), graph)
     }
 
-    fn deploy(&self, seconds: u64, plan: Plan, life: u64) -> Result<Run, Error> {
+    pub(crate) fn deploy(&self, seconds: u64, plan: Plan, life: u64) -> Result<Run, Error> {
         let (description, graph) = self.junction(seconds);
         let names: Vec<String> = (0..self.nodes.len()).map(|i| format!("n{i}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -198,7 +198,7 @@ impl Cluster {
     }
 }
 
-fn check(report: &Report, seconds: u64) {
+pub(crate) fn check(report: &Report, seconds: u64) {
     assert!(report.ledger.is_closed(), "{:#?}", report.ledger);
     assert!(report.ledger.faults.is_empty(), "{:?}", report.ledger.faults);
     assert_eq!(report.ledger_total.completed, seconds * 50);
@@ -222,7 +222,7 @@ fn plan(number: usize) -> Plan {
 }
 
 /// The same without changes of the variant, so that results stay the same.
-fn plan_of_places(number: usize) -> Plan {
+pub(crate) fn plan_of_places(number: usize) -> Plan {
     let mut plan = plan(number);
     plan.stages.values_mut().for_each(|assignment| assignment.variant = None);
     plan

@@ -268,3 +268,9 @@ fn error_garbage_is_counted_and_does_no_harm() {
     assert!(pair.sender.is_idle());
     assert!(b.counts().malformed >= 4 && a.counts().malformed >= 4, "{:?} {:?}", a.counts(), b.counts());
 }
+
+#[test]
+fn error_garbage_by_seed_leaves_the_order_and_the_bounds() {
+    let refused: u64 = (0..300).map(|seed| super::garbage(seed).unwrap()).sum();
+    assert!(refused > 10_000, "{refused} messages were refused");
+}

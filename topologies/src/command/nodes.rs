@@ -217,7 +217,13 @@ impl Deploy {
     pub(super) fn run(&self, made: &Made, how: &How, description: &str) -> anyhow::Result<()> {
         let infrastructure = read_infrastructure(&self.infrastructure)?;
         let stop = Stop::on_signals()?;
-        let network = lead(&infrastructure, &self.joining.cluster, self.joining.tls_dir.clone())?;
+        // The nodes know a successor only if it has the address of the controller before it.
+        let to = if self.take_over {
+            infrastructure.nodes.iter().map(|node| node.listen).collect()
+        } else {
+            vec![]
+        };
+        let network = self.joining.open(CONTROLLER, vec![infrastructure.controller], to, None)?;
         let (graph, names, clock) = (made.graph.clone(), infrastructure.names(), Clock::real());
         let run = match &self.plan {
             Some(plan) => Run::deploy(network, graph, description, read_plan(plan)?, &names, clock)?,
@@ -286,13 +292,9 @@ impl Asked {
     }
 }
 
-/// The network of a controller.
-pub(super) fn lead(
-    infrastructure: &Infrastructure,
-    cluster: &str,
-    tls_dir: Option<PathBuf>,
-) -> anyhow::Result<Arc<dyn Network>> {
-    let joining = Joining { cluster: cluster.to_owned(), tls_dir };
+/// The network of a controller of nodes on this machine.
+pub(super) fn lead(infrastructure: &Infrastructure) -> anyhow::Result<Arc<dyn Network>> {
+    let joining = Joining { cluster: "default".to_owned(), tls_dir: None };
     joining.open(CONTROLLER, vec![infrastructure.controller], Vec::new(), None)
 }
 

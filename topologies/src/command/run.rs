@@ -128,7 +128,7 @@ impl How {
         }
         let file = self.infrastructure.as_deref().context("an infrastructure was read")?;
         let processes = Processes::start(file, &infrastructure)?;
-        let network = lead(&infrastructure, "default", None)?;
+        let network = lead(&infrastructure)?;
         let run = Run::deploy(network, graph, description, plan, &infrastructure.names(), clock)?;
         let outcome = self.watch(run, made, &stop);
         drop(processes);
