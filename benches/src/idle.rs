@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use jellybean::Result;
-use jellybean_benches::{machine_seconds, processor_seconds};
+use jellybean_benches::{machine_seconds, processor_seconds, processor_seconds_of};
 use jellybean_engine::node::Blueprint;
 use jellybean_engine::plan::Assignment;
 use jellybean_engine::source::{Arrival, Feed, Lane, Source, Stopper};
@@ -97,7 +97,10 @@ fn run_cluster(seconds: u64, nodes: u64) -> Result<()> {
     let run = Run::deploy(cluster.network()?, topology()?, "", plan, &names, Clock::real())?;
     // Until everybody has met everybody.
     assert!(!run.wait(Duration::from_secs(5)), "the camera stays open");
-    let own = || std::iter::once(processor_seconds()).chain(cluster.processor_seconds());
+    let own = || {
+        std::iter::once(processor_seconds())
+            .chain(cluster.processes().map(|id| processor_seconds_of(&id.to_string())))
+    };
     let (before, all, clock) = (own().collect::<Vec<_>>(), machine_seconds(), Clock::real());
     assert!(!run.wait(Duration::from_secs(seconds)), "the camera stays open");
     let elapsed = clock.now_us() as f64 / 1e6;

@@ -48,7 +48,13 @@ pub fn machine_seconds() -> f64 {
 /// Resident memory of this process, in MB.
 #[must_use]
 pub fn resident_mb() -> f64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    resident_mb_of("self")
+}
+
+/// The same of a process by its id.
+#[must_use]
+pub fn resident_mb_of(process: &str) -> f64 {
+    let statm = std::fs::read_to_string(format!("/proc/{process}/statm")).unwrap_or_default();
     statm.split_whitespace().nth(1).and_then(|p| p.parse::<f64>().ok()).unwrap_or(0.0) * PAGE_BYTES / 1e6
 }
 

@@ -1,11 +1,12 @@
 //! Benchmarks, one subcommand each; every one prints a JSON object, as kept under `runs/`.
 //!
 //! `cargo run --release -p jellybean-benches -- bare-loop | cameras | idle | memory | cuts | frame-path | workload | workload-split |
-//! moves | outage | link | sever | simulate | fuzz`
+//! moves | outage | link | sever | behind | simulate | fuzz`
 
 #![allow(clippy::print_stdout, reason = "results go to standard output")]
 
 mod bare_loop;
+mod behind;
 mod cameras;
 mod cluster;
 mod cuts;
@@ -45,11 +46,13 @@ fn main() -> ExitCode {
             let blueprint = match argument(1) {
                 Some("moves") => moves::blueprint(),
                 Some("idle") => idle::blueprint(),
+                Some("behind") => behind::blueprint(),
                 _ => workload::split::blueprint(),
             };
             let text = |i| argument(i).unwrap_or_default();
             cluster::serve(blueprint, text(2), text(3), text(4))
         }
+        Some("behind") => behind::run(number(1, 60)),
         Some("fuzz") => fuzz::run(number(1, 60), number(2, 0)),
         Some("simulate") => simulate::run(number(1, 1_000), number(2, 0)),
         Some("outage") => outage::run(number(1, 5)),
@@ -58,7 +61,7 @@ fn main() -> ExitCode {
         Some("sever-end") => sever::serve(argument(1).unwrap_or_default()),
         Some("link-end") => link::serve(argument(1).unwrap_or_default(), argument(2).unwrap_or_default()),
         _ => {
-            println!("bare-loop [MODEL PAIRS SLOTS] | cameras [SECONDS] | idle [SECONDS NODES] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH] | workload-split [FOLDER BATCH] | moves [CHANGES KEYS RATE KINDS] | outage [TRIES] | link [PAIRS] | sever [TIMES] | simulate [RUNS SEED] | fuzz [SECONDS SEED]");
+            println!("bare-loop [MODEL PAIRS SLOTS] | cameras [SECONDS] | idle [SECONDS NODES] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH] | workload-split [FOLDER BATCH] | moves [CHANGES KEYS RATE KINDS] | outage [TRIES] | link [PAIRS] | sever [TIMES] | simulate [RUNS SEED] | behind [SECONDS] | fuzz [SECONDS SEED]");
             Ok(())
         }
     });

@@ -51,14 +51,12 @@ impl Clock {
         Self(Kind::Real { origin: Instant::now(), steering: Arc::default() })
     }
 
-    /// The same on a machine whose clock is ahead.
+    /// The same as if it had been counting for this long: that of a process that was there before.
     #[must_use]
-    pub fn ahead(by: Duration) -> Self {
-        let clock = Self::real();
-        if let Kind::Real { steering, .. } = &clock.0 {
-            steering.ahead_us.store(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
-        }
-        clock
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that reads real time")]
+    pub fn begun(ago: Duration) -> Self {
+        let now = Instant::now();
+        Self(Kind::Real { origin: now.checked_sub(ago).unwrap_or(now), steering: Arc::default() })
     }
 
     /// A clock that stands still until [`Clock::advance`] moves it.
