@@ -39,7 +39,6 @@ const NODES: [&str; 2] = ["n0", "n1"];
 struct Settings {
     keys: u64,
     rate: u64,
-    seconds: f64,
     out: PathBuf,
 }
 
@@ -58,8 +57,7 @@ pub(crate) fn run(changes: u64, keys: u64, rate: u64, kinds: Option<&str>) -> Re
     let out = std::env::temp_dir().join(format!("jellybean-moves-{}", std::process::id()));
     let changes_n = changes * kinds.len() as u64;
     let fill_s = keys as f64 / rate as f64;
-    let seconds = fill_s + 4.0 + 2.0 * BETWEEN_S * changes_n as f64;
-    let settings = Settings { keys, rate, seconds, out };
+    let settings = Settings { keys, rate, out };
     let description = serde_json::to_string(&settings).unwrap_or_default();
     let cluster = Cluster::start("moves", &NODES)?;
     let mut turns = BTreeMap::<&str, usize>::new();
@@ -79,6 +77,9 @@ pub(crate) fn run(changes: u64, keys: u64, rate: u64, kinds: Option<&str>) -> Re
         taken_ms.entry(kind).or_default().push((now_s() - begun_s) * 1e3);
         next_s = now_s().max(next_s) + BETWEEN_S;
     }
+    // The second after the last change counts as well.
+    wait_until(next_s);
+    run.stop();
     let report = run.finish();
     drop(cluster);
     let lines = read(&settings.out.with_extension("csv"))?;
@@ -163,9 +164,6 @@ impl Feed for ItemFeed {
     fn next(&mut self) -> Result<Option<Arrival<Item>>> {
         let step_s = LANES as f64 / self.settings.rate as f64;
         let at_s = self.next as f64 * step_s;
-        if at_s > self.settings.seconds {
-            return Ok(None);
-        }
         let due_s = *self.begun_s.get_or_insert_with(now_s) + at_s;
         wait_until(due_s);
         let number = self.next * LANES + self.lane;
@@ -249,11 +247,11 @@ fn read(file: &Path) -> Result<Vec<Line>> {
     Ok(text.lines().filter_map(line).collect())
 }
 
-/// Lost, doubled, out of order, and whether every value is what it would be without any change.
+/// Lost, doubled, out of order, and whether every value is what it would be without any change. What is behind the last
+/// record of a lane was never admitted.
 fn judge(lines: &[Line], settings: &Settings) -> serde_json::Value {
-    let step_s = LANES as f64 / settings.rate as f64;
-    let of_lane = (0..).take_while(|n| f64::from(*n) * step_s <= settings.seconds).count() as u64;
-    let mut seen = vec![0_u32; (of_lane * LANES) as usize];
+    let mut seen = vec![0_u32; lines.iter().map(|line| line.number as usize + 1).max().unwrap_or(0)];
+    let mut ends = [0; LANES as usize];
     let mut last = [None; LANES as usize];
     let (mut reordered, mut wrong) = (0, 0);
     for line in lines {
@@ -261,6 +259,7 @@ fn judge(lines: &[Line], settings: &Settings) -> serde_json::Value {
         let last = &mut last[(line.number % LANES) as usize];
         reordered += u64::from(last.is_some_and(|last| last >= line.number));
         *last = Some(line.number);
+        ends[(line.number % LANES) as usize] = line.number;
         // What one model does to a value the other undoes. Keys take turns, so the key was seen once for each round of all keys before; its count begins at four sevens.
         let expected = line
             .number
@@ -268,7 +267,8 @@ fn judge(lines: &[Line], settings: &Settings) -> serde_json::Value {
             .wrapping_add(0x0707_0707 + line.number / settings.keys + 1);
         wrong += u64::from(line.value != expected);
     }
-    let lost = seen.iter().filter(|n| **n == 0).count();
+    let admitted = |number: u64| number <= ends[(number % LANES) as usize];
+    let lost = (0..).zip(&seen).filter(|(number, n)| **n == 0 && admitted(*number)).count();
     let doubled = seen.iter().filter(|n| **n > 1).count();
     serde_json::json!({ "lost": lost, "doubled": doubled, "out_of_order": reordered, "other_results": wrong })
 }

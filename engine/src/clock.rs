@@ -84,6 +84,25 @@ impl Clock {
         }
     }
 
+    /// Nobody goes by it any more: the clock that it follows next sets it, and back as well.
+    pub(crate) fn let_go(&self) {
+        if let Kind::Real { steering, .. } = &self.0 {
+            // By itself again, where nobody remembers the latest time: else the next one could not set it back.
+            steering.ahead_us.store(0, Ordering::Relaxed);
+            steering.followed_us.store(0, Ordering::Relaxed);
+            steering.latest_us.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The same clock as it is by itself, whomever this one follows: for what is timed and must not be hurried, or held
+    /// up, when that one is set.
+    pub(crate) fn by_itself(&self) -> Self {
+        match &self.0 {
+            Kind::Real { origin, .. } => Self(Kind::Real { origin: *origin, steering: Arc::default() }),
+            Kind::Simulated { .. } => self.clone(),
+        }
+    }
+
     /// Follows another clock, of which is known that it is `ahead_us` ahead of this one now. At first it is set; later
     /// it goes a little faster or slower, and never back.
     pub fn follow(&self, ahead_us: i64) {
@@ -149,5 +168,11 @@ mod tests {
         clock.follow(-hour_us);
         let after_us = clock.now_us();
         assert!(after_us >= before_us, "{after_us} follows {before_us}");
+        clock.let_go();
+        assert!(clock.now_us() < before_us);
+        clock.follow(2 * hour_us);
+        clock.let_go();
+        clock.follow(hour_us);
+        assert!(clock.now_us() < 2 * hour_us as u64, "the next one may set it back");
     }
 }

@@ -116,6 +116,8 @@ enum Phase {
 struct Peer {
     talk: Talk<Order, Word>,
     standing: Option<Standing>,
+    /// How far its clock was ahead when it said that.
+    ahead_us: i64,
     /// Since when it is not seen.
     gone_us: Option<u64>,
 }
@@ -220,7 +222,8 @@ impl Controller {
     fn meet(&mut self, member: &Member) {
         match Talk::open(&self.setting.links, member, TALK, ORDERS, WORDS) {
             Ok(talk) => {
-                self.peers.insert(member.name.clone(), Peer { talk, standing: None, gone_us: None });
+                self.peers
+                    .insert(member.name.clone(), Peer { talk, standing: None, ahead_us: 0, gone_us: None });
                 self.tell(&member.name, ToNode::Enquire);
             }
             Err(error) => self.fail(error.at(format!("node \"{member}\""))),
@@ -279,7 +282,9 @@ impl Controller {
             Word::Standing(standing) => {
                 // It holds whatever was said before it.
                 self.held.retain(|word| word.node != node);
+                let now_us = self.now_us();
                 if let Some(peer) = self.peers.get_mut(&node) {
+                    peer.ahead_us = standing.now_us as i64 - now_us as i64;
                     peer.standing = Some(*standing);
                 }
             }
@@ -405,6 +410,9 @@ impl Controller {
     /// Goes on with what the nodes say that runs.
     fn take_over(&mut self, standings: &BTreeMap<String, Standing>) {
         self.began_us = standings.values().find_map(|standing| standing.began_us);
+        // The run's time goes on as the nodes have it.
+        let ahead_us = self.peers.values().map(|peer| peer.ahead_us).max();
+        ahead_us.into_iter().for_each(|ahead_us| self.setting.clock.follow(ahead_us));
         for generation in standings.values().flat_map(|standing| &standing.generations) {
             self.plans.insert(generation.id, generation.plan.clone());
             self.sources.extend(sources_of(&self.setting.graph, &generation.plan).map(str::to_owned));

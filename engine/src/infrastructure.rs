@@ -189,16 +189,15 @@ impl Infrastructure {
     ///
     /// ```
     /// use jellybean_engine::infrastructure::Infrastructure;
-    /// let file = r#"
-    ///     version = 1
-    ///     controller = "127.0.0.1:7000"
-    ///     node = [
-    ///         { name = "a", site = "yard", tier = "edge", listen = "127.0.0.1:7001", slots = 1 },
-    ///         { name = "b", site = "region", tier = "cloud", listen = "127.0.0.1:7002", slots = 1 },
-    ///     ]
-    ///     link = [{ from = "yard", to = "region", mbit_per_s = 8.0, round_trip_ms = 10.0 }]
-    /// "#;
-    /// let infrastructure: Infrastructure = toml::from_str(file).unwrap();
+    /// let infrastructure: Infrastructure = serde_json::from_value(serde_json::json!({
+    ///     "version": 1,
+    ///     "controller": "127.0.0.1:7000",
+    ///     "node": [
+    ///         { "name": "a", "site": "yard", "tier": "edge", "listen": "127.0.0.1:7001", "slots": 1 },
+    ///         { "name": "b", "site": "region", "tier": "cloud", "listen": "127.0.0.1:7002", "slots": 1 },
+    ///     ],
+    ///     "link": [{ "from": "yard", "to": "region", "mbit_per_s": 8.0, "round_trip_ms": 10.0 }],
+    /// })).unwrap();
     /// let speed = infrastructure.speed("a", "b").unwrap();
     /// assert_eq!((speed.bytes_per_s, speed.one_way_us), (1e6, 5_000));
     /// assert_eq!(infrastructure.speed("b", "a"), None);

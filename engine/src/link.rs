@@ -37,7 +37,10 @@ pub struct Links(Arc<Inner>);
 
 struct Inner {
     network: Arc<dyn Network>,
+    /// What links go by, which nobody sets.
     clock: Clock,
+    /// What their member goes by.
+    member_clock: Clock,
     wake: Wake,
     /// Whether a message has come, or room on a line, since the last turn.
     stirred: Arc<AtomicBool>,
@@ -113,7 +116,8 @@ impl Links {
     pub fn new(network: Arc<dyn Network>, clock: Clock, wake: Wake) -> Self {
         Self(Arc::new(Inner {
             network,
-            clock,
+            clock: clock.by_itself(),
+            member_clock: clock,
             wake,
             stirred: Arc::default(),
             next_us: Arc::default(),
@@ -189,6 +193,12 @@ impl Links {
 
     /// Does what is due on every link; returns when more will be, by the clock in microseconds.
     pub fn turn(&self) -> Option<u64> {
+        let inner = &self.0;
+        let next_us = self.turn_by_itself()?;
+        Some(next_us.saturating_sub(inner.clock.now_us()) + inner.member_clock.now_us())
+    }
+
+    fn turn_by_itself(&self) -> Option<u64> {
         let inner = &self.0;
         let now_us = inner.clock.now_us();
         if !inner.stirred.swap(false, Ordering::SeqCst) && now_us < inner.next_us.load(Ordering::Relaxed) {

@@ -171,6 +171,8 @@ impl Word {
 pub(crate) struct Standing {
     /// The highest term that it has had orders of.
     pub(crate) term: u32,
+    /// What its clock says.
+    pub(crate) now_us: u64,
     pub(crate) began_us: Option<u64>,
     /// Its generations, oldest first.
     pub(crate) generations: Vec<GenerationStanding>,

@@ -85,6 +85,9 @@ pub struct Node {
     part: Option<Part>,
     shortest_us: u64,
     ask_clock_at_us: u64,
+    has_clock: bool,
+    /// Who waits to hear that the topology is loaded, until the clock is known.
+    unanswered: Option<Member>,
     _watching: Box<dyn Listening>,
 }
 
@@ -139,6 +142,7 @@ impl Node {
         let config = WorkerConfig::default().idle_spin(Duration::ZERO);
         let worker =
             Worker::new(config, Allocator::Thread(OneThread::default()), Some(settings.clock.origin()));
+        let has_clock = !settings.follows_clock;
         Ok(Self {
             links: Links::new(network, settings.clock.clone(), sleeper.waking()),
             settings,
@@ -151,6 +155,8 @@ impl Node {
             part: None,
             shortest_us: u64::MAX,
             ask_clock_at_us: 0,
+            has_clock,
+            unanswered: None,
             _watching: watching,
         })
     }
@@ -298,6 +304,11 @@ impl Node {
             }
             ToNode::Load(load) => {
                 let loaded = self.load(&load);
+                if loaded.is_ok() && !self.has_clock {
+                    // Nothing may be stamped before.
+                    (self.unanswered, self.ask_clock_at_us) = (Some(member.clone()), 0);
+                    return;
+                }
                 return self.answer(member, &Word::Loaded(loaded));
             }
             ToNode::Clock { sent_us, now_us } => return self.set_clock(sent_us, now_us),
@@ -327,7 +338,7 @@ impl Node {
 
     fn standing(&self) -> Standing {
         let of_part = self.part.as_ref().map(Part::standing).unwrap_or_default();
-        Standing { term: self.term, ..of_part }
+        Standing { term: self.term, now_us: self.settings.clock.now_us(), ..of_part }
     }
 
     fn load(&mut self, load: &Load) -> Result<()> {
@@ -335,6 +346,11 @@ impl Node {
             return Ok(());
         }
         self.unload();
+        if self.settings.follows_clock {
+            // Another run, another clock.
+            self.settings.clock.let_go();
+            self.has_clock = false;
+        }
         let graph = (self.settings.blueprint)(&load.description)?;
         if graph.hash() != load.hash {
             let message = format!(
@@ -386,6 +402,10 @@ impl Node {
         }
         let mine_us = sent_us + round_trip_us / 2;
         self.settings.clock.follow(theirs_us as i64 - mine_us as i64);
+        self.has_clock = true;
+        if let Some(member) = self.unanswered.take() {
+            self.answer(&member, &Word::Loaded(Ok(())));
+        }
         if self.settings.clock.now_us() < self.ask_clock_at_us.saturating_sub(CLOCK_US) {
             self.ask_clock_at_us = self.settings.clock.now_us() + CLOCK_US;
         }

@@ -412,6 +412,7 @@ impl Part {
         generations.sort_by_key(|generation| generation.id);
         Standing {
             term: ASKING,
+            now_us: self.shared.clock.now_us(),
             began_us: self.began_us,
             generations,
             passed: self.passed.values().copied().collect(),

@@ -81,35 +81,41 @@ fn a_node_that_is_frozen_for_a_while_is_waited_for() {
     check(&run.finish(), seconds);
 }
 
-/// Live cameras on one node, windows on another; either may have been there long before.
-fn over_an_hour(graph: &Arc<Graph>, ahead: [u64; 2]) -> Report {
+/// Two nodes, each as if it had been there for so many seconds, and controllers one after the other.
+fn runs_on_nodes_of_ages(
+    graph: &Arc<Graph>,
+    ages_s: [u64; 2],
+    controllers_s: &[u64],
+    check: &dyn Fn(&Report),
+) {
     let (at, over) = (addresses(3), Arc::new(AtomicBool::new(false)));
     let start = |i: usize| {
         let (graph, over, at) = (graph.clone(), over.clone(), at.clone());
         std::thread::spawn(move || {
             let network = join(&format!("n{i}"), 1, &at[i + 1..i + 2], &at[..=i]);
             let blueprint = Arc::new(move |_: &str| Ok(graph.clone()));
-            let clock = Clock::begun(Duration::from_secs(ahead[i]));
+            let clock = Clock::begun(Duration::from_secs(ages_s[i]));
             let settings = NodeSettings { blueprint, clock, follows_clock: true, imitate: None };
             Node::new(network, settings).unwrap().run(&|| over.load(Ordering::Relaxed));
         })
     };
     let nodes = [start(0), start(1)];
-    let plan = Plan::single("n1").with("cameras", Assignment::on("n0"));
-    let network = join(CONTROLLER, 1, &at[..1], &[]);
-    let run = Run::deploy(network, graph.clone(), "", plan, &["n0", "n1"], Clock::real()).unwrap();
-    let report = run.finish();
+    for (life, age_s) in (1..).zip(controllers_s) {
+        let plan = Plan::single("n1").with("cameras", Assignment::on("n0"));
+        let (network, clock) =
+            (join(CONTROLLER, life, &at[..1], &[]), Clock::begun(Duration::from_secs(*age_s)));
+        check(&Run::deploy(network, graph.clone(), "", plan, &["n0", "n1"], clock).unwrap().finish());
+    }
     over.store(true, Ordering::Relaxed);
     for node in nodes {
         node.thread().unpark();
         node.join().unwrap();
     }
-    report
 }
 
 #[test]
-fn nodes_an_hour_apart_agree_on_the_time() {
-    for ahead in [[0, 3_600], [3_600, 0]] {
+fn nodes_and_controllers_hours_apart_agree_on_the_time() {
+    for ages_s in [[0, 3_600], [3_600, 0]] {
         let t = Topology::new("hour");
         let (sink, windows) = sink::collect();
         let shows: Vec<Show> = vec![(0..50).map(Ok).collect(); 2];
@@ -118,12 +124,13 @@ fn nodes_an_hour_apart_agree_on_the_time() {
             .tumbling("windows", 1_000, |n: &mut u64, _| *n += 1)
             .map("count", |w| w.value)
             .sink("counts", sink);
-        let report = over_an_hour(&t.build().unwrap(), ahead);
-        assert!(report.ledger.is_closed() && report.frames == 100, "{:#?}", report.ledger);
-        let windows = windows.take();
-        assert_eq!(windows.iter().map(|(_, n)| n).sum::<u64>(), 100);
-        // An hour would be 3.6 million of milliseconds.
-        assert!(windows.iter().all(|(epoch, _)| *epoch < 600_000), "{ahead:?}: {windows:?}");
-        assert!(report.latency_ms.p99 < 600_000.0, "{ahead:?}: {:?}", report.latency_ms);
+        runs_on_nodes_of_ages(&t.build().unwrap(), ages_s, &[0, 7_200, 60], &|report| {
+            assert!(report.ledger.is_closed() && report.frames == 100, "{:#?}", report.ledger);
+            let windows = windows.take();
+            assert_eq!(windows.iter().map(|(_, n)| n).sum::<u64>(), 100);
+            // An hour would be 3.6 million of milliseconds.
+            assert!(windows.iter().all(|(epoch, _)| *epoch < 600_000), "{ages_s:?}: {windows:?}");
+            assert!(report.latency_ms.p99 < 600_000.0, "{ages_s:?}: {:?}", report.latency_ms);
+        });
     }
 }
