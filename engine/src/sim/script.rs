@@ -63,7 +63,7 @@ impl Script {
 fn changes(random: &mut Random, drawn: &Drawn, nodes: u64, first: &Plan, script: &mut Script) {
     let mut at_us = random.below(SPAN_US / 4);
     let mut before = first.clone();
-    for _ in 0..random.below(6) {
+    for _ in 0..random.below(7) {
         let mut next = match random.percent(40) {
             true => retuned(random, drawn, &before),
             false => plan(random, drawn, nodes, Some(first)),
