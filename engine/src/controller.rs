@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::GenerationId;
 use crate::ledger::Books;
 use crate::link::Links;
-use crate::message::{ASKING, Decide, FromNode, Load, Order, Passed, Prepare, Standing, ToNode, Word};
+use crate::message::{ASKING, Decide, FromNode, Load, Order, Prepare, Standing, ToNode, Word};
 use crate::net::{Member, Presence};
 use crate::node::{ORDERS, TALK, WORDS};
 use crate::part::sources_of;
@@ -430,7 +430,7 @@ impl Controller {
             actions.into_iter().partition(|action| matches!(action, Action::Decide { .. }));
         self.act_all(decisions);
         for (node, standing) in standings {
-            standing.passed.iter().for_each(|passed: &Passed| self.relay(node, &ToNode::Passed(*passed)));
+            self.relay(node, &ToNode::Passed(standing.passed.clone()));
             self.relay(node, &ToNode::Degraded(standing.degraded.clone()));
         }
         self.act_all(others);

@@ -49,8 +49,8 @@ pub(crate) enum ToNode {
     Close { generation: GenerationId },
     /// The run ends at this epoch: flush, report.
     Stop { cut: Epoch },
-    /// A sink elsewhere has come so far.
-    Passed(Passed),
+    /// Sinks elsewhere have come so far.
+    Passed(Vec<Passed>),
     /// Some parts of these frames of yours, as (lane, number), failed elsewhere.
     Degraded(Vec<(u32, u64)>),
     /// Another node is lost: what is open can never be completed.
@@ -147,8 +147,8 @@ pub(crate) enum Word {
     Late { round: u32, reached: Epoch },
     /// Nothing of the generation is left here.
     Drained { generation: GenerationId },
-    /// A sink here has come so far.
-    Passed(Passed),
+    /// Sinks here have come so far.
+    Passed(Vec<Passed>),
     /// Some parts of these frames of other nodes failed here.
     Degraded(Vec<(u32, u64)>),
     /// What the books say.
@@ -176,7 +176,7 @@ pub(crate) struct Standing {
     pub(crate) began_us: Option<u64>,
     /// Its generations, oldest first.
     pub(crate) generations: Vec<GenerationStanding>,
-    /// What it has said of its sinks.
+    /// How far its sinks have come.
     pub(crate) passed: Vec<Passed>,
     /// The latest frames of other nodes, as (lane, number), that it has said are degraded.
     pub(crate) degraded: Vec<(u32, u64)>,

@@ -325,7 +325,7 @@ impl Node {
             ToNode::Abort { generation } => part.abort(worker, generation),
             ToNode::Close { generation } => part.close(generation),
             ToNode::Stop { cut } => part.stop(cut),
-            ToNode::Passed(passed) => part.passed(passed),
+            ToNode::Passed(passed) => part.passed(&passed),
             ToNode::Degraded(frames) => part.degraded(&frames),
             ToNode::Lost { node } => part.lost(&node),
             ToNode::Books { request } => {

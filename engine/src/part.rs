@@ -8,6 +8,7 @@ mod copying;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use timely::worker::Worker;
 
@@ -40,6 +41,9 @@ pub(crate) struct Prepared {
 /// Where a [`Prepared`] goes; it wakes the node.
 pub(crate) type OnPrepared = Arc<dyn Fn(Prepared) + Send + Sync>;
 
+/// How often others are told how far sinks have come: every word wakes two processes.
+const SAY_EVERY: Duration = Duration::from_millis(20);
+
 /// One node's part of a run.
 pub(crate) struct Part {
     graph: Arc<Graph>,
@@ -51,6 +55,9 @@ pub(crate) struct Part {
     generations: BTreeMap<GenerationId, Live>,
     began_us: Option<u64>,
     passed: BTreeMap<(GenerationId, StageId), Passed>,
+    /// What of that is still to be said, and by when.
+    unsaid: Vec<Passed>,
+    say_at_us: Option<u64>,
     /// Frames of other nodes, as (lane, number): the latest that were said to be degraded.
     degraded: VecDeque<(u32, u64)>,
     is_stopping: bool,
@@ -87,7 +94,7 @@ impl Part {
             digest: Arc::new(Digest::default()),
         });
         let local = Local::new(shared.clone());
-        let (preparing, generations, passed, degraded) = Default::default();
+        let (preparing, generations, passed, unsaid, degraded) = Default::default();
         Self {
             graph,
             shared,
@@ -98,6 +105,8 @@ impl Part {
             generations,
             began_us: None,
             passed,
+            unsaid,
+            say_at_us: None,
             degraded,
             is_stopping: false,
             words: Vec::new(),
@@ -120,7 +129,7 @@ impl Part {
         self.local.timers.fire(now_us);
         let next_us = self.local.timers.next_in(now_us).map(|wait| now_us + micros(wait));
         let ready_us = self.generations.values().filter_map(|live| live.ready_by_us).min();
-        by_hand.into_iter().chain([next_us, ready_us]).flatten().min()
+        by_hand.into_iter().chain([next_us, ready_us, self.say_at_us]).flatten().min()
     }
 
     /// Opens what a plan needs on a helper thread: loading a model must not hold the data up.
@@ -283,9 +292,10 @@ impl Part {
     }
 
     /// A sink elsewhere has come so far.
-    pub(crate) fn passed(&self, passed: Passed) {
-        let Passed { generation, sink, frontier, at_us } = passed;
-        self.shared.ledger.sink_passed(generation, sink, frontier, at_us);
+    pub(crate) fn passed(&self, passed: &[Passed]) {
+        for Passed { generation, sink, frontier, at_us } in passed {
+            self.shared.ledger.sink_passed(*generation, *sink, *frontier, *at_us);
+        }
     }
 
     pub(crate) fn degraded(&self, frames: &[(u32, u64)]) {
@@ -343,10 +353,18 @@ impl Part {
                 if live.has_sources_elsewhere {
                     let passed = Passed { generation: *id, sink: sink.sink, frontier, at_us };
                     self.passed.insert((*id, sink.sink), passed);
-                    self.words.push(Word::Passed(passed));
+                    self.unsaid.push(passed);
                 }
             }
         }
+        let is_through = self.unsaid.iter().any(|passed| passed.frontier.is_none());
+        if is_through || self.say_at_us.is_some_and(|say_at_us| at_us >= say_at_us) {
+            self.words.push(Word::Passed(std::mem::take(&mut self.unsaid)));
+        }
+        self.say_at_us = match self.unsaid.is_empty() {
+            true => None,
+            false => self.say_at_us.or(Some(at_us + micros(SAY_EVERY))),
+        };
     }
 
     /// Brings what an ended generation offers to the stages that succeed it.
