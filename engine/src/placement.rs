@@ -53,6 +53,7 @@
 mod decision;
 mod evaluate;
 pub mod exhaustive;
+mod heuristic;
 pub mod import;
 mod model;
 pub mod problem;
@@ -65,6 +66,7 @@ mod tests;
 
 pub use decision::{Answer, Decision, Mode, SiteFlow, Status};
 pub use evaluate::{Evaluation, evaluate};
+pub use heuristic::heuristic;
 pub use problem::Problem;
 
 use crate::error::Result;

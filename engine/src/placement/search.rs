@@ -77,6 +77,7 @@ pub(super) struct Search<'a> {
     open: BinaryHeap<Part>,
     columns: usize,
     solved: u64,
+    rounds: u64,
     /// The next window to improve, whether none helps any more, and when it was tried last.
     window: usize,
     settled: bool,
@@ -106,6 +107,7 @@ impl<'a> Search<'a> {
             open,
             columns: 0,
             solved: 0,
+            rounds: 0,
             window: 0,
             settled: false,
             improved: 0,
@@ -185,7 +187,10 @@ impl<'a> Search<'a> {
     fn branch(&mut self, part: Part) {
         let Part { bound, program, given, solution, number } = part;
         if number % ROUND_EVERY == 1 {
-            self.round(&program, given, solution.clone());
+            // At the root each in turn: a good plan at once spares most of the search.
+            for _ in 0..if number == 1 { 3 } else { 1 } {
+                self.round(&program, given, solution.clone());
+            }
             if self.is_done(bound) {
                 self.floor = self.floor.min(bound);
                 return;
@@ -206,8 +211,10 @@ impl<'a> Search<'a> {
     /// Follows the optimum down by making whole what is nearest to it, to a plan or to nothing.
     fn round(&mut self, program: &Rc<Program>, mut given: bool, mut solution: Solution) {
         let mut program = Rc::clone(program);
+        let taste = Taste::turn(self.rounds);
+        self.rounds += 1;
         while !self.is_done(solution.objective()) && self.may_go_on() {
-            let next = nearest(&program, &solution);
+            let next = nearest(self.model, &program, &solution, taste);
             if !given && !matches!(next, Some(Undecided::Choice(_))) {
                 // Every variant is chosen: go on in the smaller program of that choice.
                 given = true;
@@ -220,7 +227,7 @@ impl<'a> Search<'a> {
                 self.keep(&program, &solution);
                 return self.polish();
             };
-            let [near, far] = next.values();
+            let [near, far] = next.values(taste);
             self.solved += 1;
             let narrowed = match near.apply(solution.clone()) {
                 Relaxed::Solved(narrowed) => narrowed,
@@ -356,12 +363,37 @@ impl Undecided {
     }
 
     /// The value to try, and the one to try if that leads nowhere.
-    fn values(self) -> [Cut; 2] {
+    fn values(self, taste: Taste) -> [Cut; 2] {
         match self {
-            Self::Choice(column) => [Cut::Fix(column, 1.0), Cut::Fix(column, 0.0)],
+            Self::Choice(column) => [1.0, 0.0].map(|value| Cut::Fix(column, value)),
             Self::Height(column, value) => [value.round(), 1.0 - value.round()].map(|v| Cut::Fix(column, v)),
-            Self::Count(column, value) => [Cut::Fix(column, value.ceil()), Cut::Fix(column, value.floor())],
+            Self::Count(column, value) => {
+                let up = match taste {
+                    Taste::Up => true,
+                    Taste::Near => value.fract() >= 0.5,
+                    Taste::Frugal => false,
+                };
+                let values = if up { [value.ceil(), value.floor()] } else { [value.floor(), value.ceil()] };
+                values.map(|value| Cut::Fix(column, value))
+            }
         }
+    }
+}
+
+/// How to round numbers of nodes. None is best everywhere, so they take turns.
+#[derive(Clone, Copy)]
+enum Taste {
+    /// Up, those first that lack least.
+    Up,
+    /// To the nearest, those first that are nearest.
+    Near,
+    /// Down, the dearest nodes first.
+    Frugal,
+}
+
+impl Taste {
+    fn turn(turn: u64) -> Self {
+        [Self::Up, Self::Frugal, Self::Near][turn as usize % 3]
     }
 }
 
@@ -380,15 +412,19 @@ fn undecided(model: &Model, program: &Program, solution: &Solution) -> Option<Un
     })
 }
 
-/// What to round next: a variant, else a tier, else the number of nodes that lacks least.
-fn nearest(program: &Program, solution: &Solution) -> Option<Undecided> {
+/// What to round next: a variant, else a tier, else a number of nodes by taste.
+fn nearest(model: &Model, program: &Program, solution: &Solution, taste: Taste) -> Option<Undecided> {
     choice_or_height(program, solution).or_else(|| {
-        let missing = |count: &Count| {
+        let distance = |count: &Count| {
             let value = solution.var_value(count.column);
-            value.ceil() - value
+            match taste {
+                Taste::Up => value.ceil() - value,
+                Taste::Near => fraction(value),
+                Taste::Frugal => -model.classes[count.class].usd_per_h,
+            }
         };
         let open = open_counts(program, solution);
-        let nearest = open.min_by(|a, b| missing(a).total_cmp(&missing(b)))?;
+        let nearest = open.min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
         Some(Undecided::Count(nearest.column, solution.var_value(nearest.column)))
     })
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::problem::Problem;
-use super::{Answer, Budget, Mode, Status, evaluate, import, solve};
+use super::{Answer, Budget, Mode, Status, evaluate, heuristic, import, solve};
 
 const MODES: [Mode; 3] = [Mode::Paper, Mode::Exclusive, Mode::Shared];
 
@@ -94,4 +94,22 @@ fn a_problem_is_the_same_after_a_trip_through_toml() {
     let problem = published(40.0, 56.0);
     let text = toml::to_string(&problem).unwrap();
     assert_eq!(toml::from_str::<Problem>(&text).unwrap(), problem);
+}
+
+#[test]
+fn the_heuristic_is_feasible_and_never_below_the_optimum() {
+    for line in lines("published-reference.csv") {
+        let problem = published(line[0].parse().unwrap(), line[1].parse().unwrap());
+        let found = heuristic(&problem).unwrap();
+        assert_eq!(found, heuristic(&problem).unwrap());
+        let Ok(least) = line[2].parse::<f64>() else {
+            assert_eq!(found, None, "{line:?}");
+            continue;
+        };
+        let Some((cost, decision)) = found else { continue };
+        let judged = evaluate(&problem, Mode::Paper, &decision);
+        assert!(judged.is_feasible(), "{line:?}: {:?}", judged.violations);
+        assert_eq!(judged.cost_usd_per_h(), cost);
+        assert!(cost >= least * (1.0 - 1e-6), "{line:?}: {cost}");
+    }
 }
