@@ -411,8 +411,9 @@ impl Controller {
     fn take_over(&mut self, standings: &BTreeMap<String, Standing>) {
         self.began_us = standings.values().find_map(|standing| standing.began_us);
         // The run's time goes on as the nodes have it.
-        let ahead_us = self.peers.values().map(|peer| peer.ahead_us).max();
-        ahead_us.into_iter().for_each(|ahead_us| self.setting.clock.follow(ahead_us));
+        if let Some(ahead_us) = self.peers.values().map(|peer| peer.ahead_us).max() {
+            self.setting.clock.follow(ahead_us);
+        }
         for generation in standings.values().flat_map(|standing| &standing.generations) {
             self.plans.insert(generation.id, generation.plan.clone());
             self.sources.extend(sources_of(&self.setting.graph, &generation.plan).map(str::to_owned));

@@ -94,11 +94,11 @@ impl Handover {
         self.copies.get(&(from, stage)).is_some_and(|copy| copy.piece.is_none() && !copy.is_through)
     }
 
-    /// The next piece of a stage's state; an error is the last.
-    pub(crate) fn copy(&mut self, from: GenerationId, stage: StageId, piece: Result<Vec<u8>>, is_last: bool) {
+    /// The next piece of a stage's state, and whether it is the last, as an error always is.
+    pub(crate) fn copy(&mut self, from: GenerationId, stage: StageId, made: Result<(Vec<u8>, bool)>) {
         if let Some(copy) = self.copies.get_mut(&(from, stage)) {
-            copy.is_through = is_last || piece.is_err();
-            copy.piece = Some(piece);
+            copy.is_through = made.as_ref().map_or(true, |(_, is_last)| *is_last);
+            copy.piece = Some(made.map(|(piece, _)| piece));
         }
     }
 

@@ -168,10 +168,8 @@ fn seen(drawn: &Drawn, outcome: &Outcome) -> Seen {
     let moves = |before: &Plan, after: &Plan| {
         let mut states = drawn.graph.stages().filter(|stage| has_state(stage.kind));
         states.any(|stage| {
-            let homes = |plan: &Plan| {
-                (plan.assignment(&stage.name).node.clone(), plan.assignment(&stage.name).shares.clone())
-            };
-            homes(before) != homes(after)
+            let (before, after) = (before.assignment(&stage.name), after.assignment(&stage.name));
+            before.node != after.node || before.shares != after.shares
         })
     };
     Seen {

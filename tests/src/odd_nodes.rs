@@ -6,15 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jellybean_engine::client::Client;
-use jellybean_engine::net::zenoh::{Settings, Zenoh};
-use jellybean_engine::net::{Member, Network};
 use jellybean_engine::node::{CONTROLLER, Node, NodeSettings};
 use jellybean_engine::source::Policy;
 use jellybean_engine::{Graph, Report, sink};
 use jellybean_operators::prelude::*;
 
 use crate::live::{Show, Shows};
-use crate::processes::{Cluster, addresses, check, plan_of_lines, plan_of_places};
+use crate::processes::{Cluster, addresses, check, join, plan_of_lines, plan_of_places};
 use crate::program::{errors, jellybean};
 
 /// How long something that must come may take before the test gives up.
@@ -23,18 +21,6 @@ const PATIENCE_US: u64 = 60_000_000;
 fn signal(process: &Child, name: &str) {
     let sent = Command::new("kill").args([name, &process.id().to_string()]).status().unwrap();
     assert!(sent.success(), "{name} was not sent");
-}
-
-fn join(
-    name: &str,
-    life: u64,
-    listen: &[std::net::SocketAddr],
-    to: &[std::net::SocketAddr],
-) -> Arc<dyn Network> {
-    let member = Member { name: name.into(), life };
-    let (listen, connect) = (listen.to_vec(), to.to_vec());
-    Zenoh::open(&Settings { cluster: "default".into(), member, listen, connect, tls: None, patience: None })
-        .unwrap()
 }
 
 /// Frozen while another one takes over and acts, a controller finds out when it goes on, and changes nothing.

@@ -138,6 +138,14 @@ fn error_shares_in_a_plan_file_are_whole_numbers() {
     }
 }
 
+/// A member of the tests' cluster.
+pub(crate) fn join(name: &str, life: u64, listen: &[SocketAddr], to: &[SocketAddr]) -> Arc<dyn Network> {
+    let member = Member { name: name.into(), life };
+    let (listen, connect) = (listen.to_vec(), to.to_vec());
+    Zenoh::open(&Settings { cluster: "default".into(), member, listen, connect, tls: None, patience: None })
+        .unwrap()
+}
+
 /// Nodes that are processes, and a network for their controller.
 pub(crate) struct Cluster {
     pub(crate) folder: TempDir,
@@ -168,17 +176,8 @@ impl Cluster {
     }
 
     pub(crate) fn network(&self, name: &str, life: u64) -> Arc<dyn Network> {
-        let is_controller = name == CONTROLLER;
-        let controller = self.addresses[0];
-        Zenoh::open(&Settings {
-            cluster: "default".into(),
-            member: Member { name: name.into(), life },
-            listen: if is_controller { vec![controller] } else { vec![] },
-            connect: if is_controller { vec![] } else { vec![controller] },
-            tls: None,
-            patience: None,
-        })
-        .unwrap()
+        let controller = &self.addresses[..1];
+        if name == CONTROLLER { join(name, life, controller, &[]) } else { join(name, life, &[], controller) }
     }
 
     /// What the nodes make the junction of, and the junction.

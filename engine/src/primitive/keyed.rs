@@ -220,17 +220,16 @@ impl<K: Key, T: Data, L: Logic<K, T>> Driver<K, T, L> {
     fn copy(&mut self, states: &States<K, L::State>) {
         let (generation, stage) = (&self.context.generation, self.context.stage);
         let mut handover = generation.local.handover.borrow_mut();
-        let Some(to) = handover.copies_for(generation.id, stage) else { return };
-        if !handover.wants_copy(generation.id, stage) {
-            return;
+        let to = handover.copies_for(generation.id, stage);
+        if self.copied.as_ref().map(|copied| copied.to) != to {
+            // Also if that was aborted: nobody needs to know any more what has been touched.
+            self.copied = to.map(Copied::new);
         }
-        if self.copied.as_ref().is_none_or(|copied| copied.to != to) {
-            self.copied = Some(Copied::new(to));
-        }
-        let Some(copied) = &mut self.copied else { return };
-        match copied.piece(&states.by_key, handover.piece_bytes) {
-            Ok((piece, is_last)) => handover.copy(generation.id, stage, Ok(piece), is_last),
-            Err(error) => handover.copy(generation.id, stage, Err(error), true),
+        if let Some(copied) = &mut self.copied
+            && handover.wants_copy(generation.id, stage)
+        {
+            let piece = copied.piece(&states.by_key, handover.piece_bytes);
+            handover.copy(generation.id, stage, piece);
         }
     }
 
