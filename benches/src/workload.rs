@@ -239,7 +239,8 @@ impl Seeing {
         for ((picture, frame), crops) in
             pictures.iter().zip(frames).zip(self.crops.chunks_exact_mut(CROPS_BYTES))
         {
-            crop(&mut self.rgb, picture, frame, crops)?;
+            scale(&mut self.rgb, picture, frame)?;
+            crop(frame, crops);
         }
         for frame in self.frames.chunks_exact(FRAME_BYTES) {
             detect(&mut self.detector, frame)?;
@@ -248,20 +249,19 @@ impl Seeing {
     }
 }
 
-/// Reads a picture into the detector's input, and takes its crops.
-fn crop(
-    rgb: &mut RgbBuffer,
-    picture: &Picture,
-    frame: &mut [u8],
-    crops: &mut [u8],
-) -> std::result::Result<(), Failure> {
+/// Reads a picture into the detector's input.
+fn scale(rgb: &mut RgbBuffer, picture: &Picture, frame: &mut [u8]) -> std::result::Result<(), Failure> {
     let rgb = rgb.read(picture)?;
     let row = 3 * SIDE;
     halve_to_bgr(rgb, SIZE.0 as usize, &mut frame[TOP * row..(SIDE - TOP) * row]);
+    Ok(())
+}
+
+/// Takes the crops of the detector's input.
+fn crop(frame: &[u8], crops: &mut [u8]) {
     for ((x, y), crop) in CROPS.iter().zip(crops.chunks_exact_mut(CROPS_BYTES / CROPS.len())) {
         halve(frame, SIDE, (*x, *y), CROP_SIDE, crop);
     }
-    Ok(())
 }
 
 fn detect(detector: &mut RawModel, frame: &[u8]) -> std::result::Result<(), Failure> {

@@ -42,7 +42,7 @@ pub(crate) struct Prepared {
 pub(crate) type OnPrepared = Arc<dyn Fn(Prepared) + Send + Sync>;
 
 /// How often others are told how far sinks have come: every word wakes two processes.
-const SAY_EVERY: Duration = Duration::from_millis(20);
+const SAY_EVERY: Duration = Duration::from_millis(100);
 
 /// One node's part of a run.
 pub(crate) struct Part {

@@ -1,7 +1,9 @@
 //! Workload W over two nodes: decoding, detection and crops on the edge, embedding and counts in the cloud.
+//!
+//! Decoding is a stage of its own, so that a picture is read while the detector has the one before it.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jellybean::Result;
 use jellybean_engine::node::Blueprint;
@@ -11,13 +13,22 @@ use jellybean_engine::{Clock, Failure, Graph, Reason, Run, Topology};
 use jellybean_operators::model::RawModel;
 use jellybean_operators::picture::{Format, Picture};
 use jellybean_operators::pixels::RgbBuffer;
+use jellybean_operators::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CROP_SIDE, CROPS, CROPS_BYTES, Cameras, FILL, FRAME_BYTES, Seen, Shot, Workload, all_or_none, crop,
-    detect, embed, write,
+    CROP_SIDE, CROPS, CROPS_BYTES, Cameras, FILL, FRAME_BYTES, SIDE, Seen, Shot, Workload, crop, detect,
+    embed, scale, write,
 };
 use crate::cluster::Cluster;
+
+/// A picture as the detector sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Scaled {
+    i: u64,
+    due_s: f64,
+    frame: Picture,
+}
 
 /// What goes from the edge to the cloud of each frame.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,6 +44,7 @@ pub(crate) fn run(folder: &str, batch: u64) -> Result<()> {
     let batch = batch.max(1) as usize;
     let plan = Plan::single("cloud")
         .with("cameras", Assignment::on("edge"))
+        .with("scale", Assignment::on("edge"))
         .with("detect", Assignment::on("edge").batches(batch, 5))
         .with("embed", Assignment::on("cloud").batches(batch, 5));
     let graph = topology(folder)?;
@@ -51,11 +63,14 @@ pub(crate) fn blueprint() -> Blueprint {
 fn topology(folder: &str) -> Result<Arc<Graph>> {
     let workload = Workload::read(Path::new(folder))?;
     let t = Topology::new("workload-w-split");
-    let cropped = t.source("cameras", Cameras(workload.clone())).pooled(
+    let buffer = Mutex::new(RgbBuffer::default());
+    let scaled =
+        t.source("cameras", Cameras(workload.clone())).try_map("scale", move |shot| scaled(&buffer, shot));
+    let cropped = scaled.pooled(
         "detect",
         Detect(workload.clone()),
-        |shot: &Shot| shot.picture.clone(),
-        |shot, crops| Cropped { i: shot.i, due_s: shot.due_s, crops },
+        |scaled: &Scaled| scaled.frame.clone(),
+        |scaled, crops| Cropped { i: scaled.i, due_s: scaled.due_s, crops },
     );
     let seen = cropped.pooled(
         "embed",
@@ -67,13 +82,18 @@ fn topology(folder: &str) -> Result<Arc<Graph>> {
     t.build()
 }
 
+fn scaled(buffer: &Mutex<RgbBuffer>, shot: Shot) -> std::result::Result<Scaled, Failure> {
+    let mut buffer = buffer.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut frame = vec![FILL; FRAME_BYTES];
+    scale(&mut buffer, &shot.picture, &mut frame)?;
+    let (width, height) = (SIDE as u32, SIDE as u32);
+    let frame = Picture { width, height, format: Format::Rgb, data: frame.into() };
+    Ok(Scaled { i: shot.i, due_s: shot.due_s, frame })
+}
+
 struct Detect(Arc<Workload>);
 
-struct Detecting {
-    detector: RawModel,
-    rgb: RgbBuffer,
-    frames: Vec<u8>,
-}
+struct Detecting(RawModel);
 
 impl Runners for Detect {
     type In = Picture;
@@ -82,30 +102,12 @@ impl Runners for Detect {
     fn resolve(&self, _assignment: &Assignment) -> Result<Recipe<Picture, Picture>> {
         let workload = self.0.clone();
         let open = move || {
-            let detector = RawModel::open(&workload.detector, 1)?;
-            let mut opened = Detecting { detector, rgb: RgbBuffer::default(), frames: Vec::new() };
+            let mut detector = RawModel::open(&workload.detector, 1)?;
             // Warm, before it counts.
-            _ = opened.crops(&[workload.pool[0].clone()]);
-            Ok(Box::new(opened) as AnyRunner<Picture, Picture>)
+            _ = detect(&mut detector, &vec![FILL; FRAME_BYTES]);
+            Ok(Box::new(Detecting(detector)) as AnyRunner<Picture, Picture>)
         };
         Ok(Recipe { key: "detect".to_owned(), open: Arc::new(open) })
-    }
-}
-
-impl Detecting {
-    fn crops(&mut self, pictures: &[Picture]) -> std::result::Result<Vec<Picture>, Failure> {
-        self.frames.resize(pictures.len() * FRAME_BYTES, FILL);
-        let mut made = Vec::with_capacity(pictures.len());
-        for (picture, frame) in pictures.iter().zip(self.frames.chunks_exact_mut(FRAME_BYTES)) {
-            let mut crops = vec![0; CROPS_BYTES];
-            crop(&mut self.rgb, picture, frame, &mut crops)?;
-            let (width, height) = (CROP_SIDE as u32, (CROPS.len() * CROP_SIDE) as u32);
-            made.push(Picture { width, height, format: Format::Rgb, data: crops.into() });
-        }
-        for frame in self.frames.chunks_exact(FRAME_BYTES) {
-            detect(&mut self.detector, frame)?;
-        }
-        Ok(made)
     }
 }
 
@@ -114,8 +116,15 @@ impl Runner for Detecting {
     type Out = Picture;
 
     fn run(&mut self, batch: Vec<Picture>) -> Vec<std::result::Result<Picture, Failure>> {
-        self.detector.rearm();
-        all_or_none(self.crops(&batch), batch.len())
+        self.0.rearm();
+        let cropped = |frame: Picture| {
+            detect(&mut self.0, &frame.data)?;
+            let mut crops = vec![0; CROPS_BYTES];
+            crop(&frame.data, &mut crops);
+            let (width, height) = (CROP_SIDE as u32, (CROPS.len() * CROP_SIDE) as u32);
+            Ok(Picture { width, height, format: Format::Rgb, data: crops.into() })
+        };
+        batch.into_iter().map(cropped).collect()
     }
 }
 

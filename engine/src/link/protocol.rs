@@ -28,8 +28,11 @@ const PROBE_MAX_US: u64 = 500_000;
 /// How long after it went back to a frame a sender ignores that the same one is missing: the answer to what it sent
 /// again is still on its way.
 const AGAIN_US: u64 = 20_000;
-/// How long a receiver gathers settlements and receipts before it tells of them.
+/// How long a receiver gathers settlements before it tells of them: credit waits for them.
 pub(crate) const TELL_US: u64 = 5_000;
+/// How long it gathers receipts: nothing waits for them but memory, so they mostly go with a settlement. Sooner than
+/// a sender's patience ends.
+const RECEIPT_US: u64 = 25_000;
 
 /// The sending end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -264,7 +267,7 @@ impl Receiving {
                 self.received_bytes += (HEAD + payload.len()) as u64;
                 self.arrived.push_back((seq, payload));
                 self.is_missing = false;
-                self.tell_by(now_us + TELL_US);
+                self.tell_by(now_us + RECEIPT_US);
                 true
             }
             Forward::Frame { seq, .. } => {
