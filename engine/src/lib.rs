@@ -37,6 +37,7 @@ pub mod node;
 pub mod placement;
 pub mod plan;
 pub mod primitive;
+pub mod profile;
 mod random;
 pub mod record;
 pub mod run;

@@ -1,0 +1,309 @@
+//! What a profile has to be, and what placement makes of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{MeasuredAccuracy, MeasuredEdge, MeasuredService, MeasuredStage, Profile};
+use crate::error::{Error, ErrorKind, Result};
+use crate::placement::problem::{self, Accuracy, AccuracyRow, Edge, Loss, Service, StageProfile};
+
+/// Entries of a kind, at most.
+const ENTRIES_MAX: usize = 1_000_000;
+/// No time, size, rate or count is larger.
+const NUMBER_MAX: f64 = 1e9;
+/// Items per call, at most.
+const BATCH_MAX: u32 = 4_096;
+
+impl Profile {
+    /// Checks what the types cannot: names, numbers, sizes.
+    ///
+    /// # Errors
+    /// `Invalid`, with the first entry that is not right, and the way out; `Incompatible` for another version.
+    pub fn check(&self) -> Result<()> {
+        if self.version != 1 {
+            let message = format!("profile: version {} is unknown", self.version);
+            return Err(Error::new(ErrorKind::Incompatible, message).way_out("write version = 1"));
+        }
+        let is_hash = self.topology_hash.len() == 16
+            && self.topology_hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if !is_hash {
+            let message = format!("topology_hash is \"{}\"", self.topology_hash);
+            return Err(invalid(message, "it has 16 digits of lower-case hexadecimal"));
+        }
+        let counts = [
+            ("node", self.nodes.len()),
+            ("stage", self.stages.len()),
+            ("edge", self.edges.len()),
+            ("service", self.services.len()),
+        ];
+        if let Some((what, n)) = counts.iter().find(|(_, n)| *n > ENTRIES_MAX) {
+            return Err(invalid(format!("{n} entries [[{what}]]"), &format!("{ENTRIES_MAX} are the most")));
+        }
+        unique("node", self.nodes.iter().map(|node| &node.name))?;
+        for node in &self.nodes {
+            let what = format!("node \"{}\"", node.name);
+            number(&what, "foreign_cores", node.foreign_cores)?;
+            number(&what, "seconds", node.seconds)?;
+        }
+        self.check_stages()?;
+        self.edges.iter().try_for_each(|edge| self.check_edge(edge))?;
+        unique("edge", self.edges.iter().map(|edge| (&edge.from, &edge.to)))?;
+        self.services.iter().try_for_each(|service| self.check_service(service))?;
+        unique("service", self.services.iter().map(|s| (&s.stage, &s.variant, &s.node, s.batch)))?;
+        self.accuracy.iter().try_for_each(|accuracy| self.check_accuracy(accuracy))
+    }
+
+    fn check_stages(&self) -> Result<()> {
+        unique("stage", self.stages.iter().map(|stage| &stage.name))?;
+        for stage in &self.stages {
+            let what = format!("stage \"{}\"", stage.name);
+            number(&what, "batch_deadline_ms", stage.batch_deadline_ms)?;
+            unique(&format!("{what}: variant"), stage.variants.iter())?;
+            if stage.variants.is_empty() {
+                return Err(invalid(format!("{what} has no variant"), "list one"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_edge(&self, edge: &MeasuredEdge) -> Result<()> {
+        let what = format!("the edge from \"{}\" to \"{}\"", edge.from, edge.to);
+        self.stage(&what, &edge.to)?;
+        let from = self.stages.iter().find(|stage| stage.name == edge.from);
+        let variants = from.map_or(1, |stage| stage.variants.len());
+        for (key, values) in [("items_per_item", &edge.items_per_item), ("kb_per_item", &edge.kb_per_item)] {
+            values.iter().try_for_each(|value| number(&what, key, *value))?;
+            if values.len() != 1 && values.len() != variants {
+                let message = format!("{what} gives {} numbers as {key}", values.len());
+                let way_out = format!("give one, or {variants}: one per variant of \"{}\"", edge.from);
+                return Err(invalid(message, &way_out));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_service(&self, row: &MeasuredService) -> Result<()> {
+        let MeasuredService { stage, variant, node, batch, .. } = row;
+        let what = format!("the service of \"{stage}\" ({variant}, batch {batch}) on \"{node}\"");
+        self.variant(&what, stage, variant)?;
+        if !self.nodes.iter().any(|known| known.name == *node) {
+            return Err(invalid(format!("{what}: there is no node \"{node}\""), "add it as a [[node]]"));
+        }
+        if !(1..=BATCH_MAX).contains(batch) {
+            return Err(invalid(format!("{what}: batch is {batch}"), &format!("give 1 to {BATCH_MAX}")));
+        }
+        let numbers = [
+            ("p50_ms", row.p50_ms),
+            ("p95_ms", row.p95_ms),
+            ("items_per_s", row.items_per_s),
+            ("memory_mb", row.memory_mb),
+            ("load_ms", row.load_ms),
+            ("warm_up_ms", row.warm_up_ms),
+            ("spread", row.spread),
+            ("foreign_cores", row.foreign_cores),
+        ];
+        numbers.iter().try_for_each(|(key, value)| number(&what, key, *value))?;
+        if row.items_per_s == 0.0 || row.p95_ms < row.p50_ms {
+            let message = format!("{what}: items_per_s is 0, or p95_ms is below p50_ms");
+            return Err(invalid(message, "measure it again"));
+        }
+        Ok(())
+    }
+
+    fn check_accuracy(&self, accuracy: &MeasuredAccuracy) -> Result<()> {
+        match accuracy {
+            MeasuredAccuracy::Table { stages, rows, .. } => {
+                unique("accuracy: stage", stages.iter())?;
+                unique("accuracy: row", rows.iter().map(|row| &row.variants))?;
+                for row in rows {
+                    let what = format!("accuracy: row {:?}", row.variants);
+                    between(&what, row.accuracy_low, row.accuracy, row.accuracy_high)?;
+                    between(&what, 0.0, row.accuracy, 1.0)?;
+                    if row.variants.len() != stages.len() {
+                        let message = format!("{what} has no variant for each stage");
+                        return Err(invalid(message, &format!("list one for each of {stages:?}")));
+                    }
+                    for (stage, variant) in stages.iter().zip(&row.variants) {
+                        self.variant(&what, stage, variant)?;
+                    }
+                }
+                Ok(())
+            }
+            MeasuredAccuracy::Linear { base, losses, .. } => {
+                between("accuracy: base", 0.0, *base, 1.0)?;
+                unique("accuracy: loss", losses.iter().map(|loss| (&loss.stage, &loss.variant)))?;
+                losses.iter().try_for_each(|loss| {
+                    let what = format!("accuracy: the loss of \"{}\" ({})", loss.stage, loss.variant);
+                    self.variant(&what, &loss.stage, &loss.variant)?;
+                    between(&what, loss.loss_low, loss.loss, loss.loss_high)?;
+                    between(&what, -1.0, loss.loss, 1.0)
+                })
+            }
+        }
+    }
+
+    fn stage(&self, what: &str, name: &str) -> Result<&MeasuredStage> {
+        let known = self.stages.iter().find(|stage| stage.name == name);
+        known.ok_or_else(|| invalid(format!("{what}: there is no stage \"{name}\""), "name a stage"))
+    }
+
+    fn variant(&self, what: &str, stage: &str, variant: &str) -> Result<()> {
+        let known = &self.stage(what, stage)?.variants;
+        match known.iter().any(|other| other == variant) {
+            true => Ok(()),
+            false => Err(invalid(
+                format!("{what}: stage \"{stage}\" has no variant \"{variant}\""),
+                &format!("name one of {}", known.join(", ")),
+            )),
+        }
+    }
+}
+
+impl Profile {
+    /// What placement is asked with, for machines of these classes, each the name of a node in this profile: every
+    /// stage and variant in its [best](Profile::best) batch. Where the variant of a stage decides how much goes on
+    /// from it, what follows is planned for the most.
+    ///
+    /// ```
+    /// # use std::collections::BTreeSet;
+    /// # use jellybean_engine::profile::Profile;
+    /// # let empty = serde_json::json!({"version": 1, "topology": "doorway", "topology_hash": "0123456789abcdef",
+    /// #     "stage": [{"name": "detect", "variants": ["w4"]}]});
+    /// # let profile: Profile = serde_json::from_value(empty).unwrap();
+    /// let error = profile.placement(&BTreeSet::from(["box".to_owned()])).unwrap_err();
+    /// assert!(error.to_string().contains("stage \"detect\" with variant \"w4\" was not measured on \"box\""));
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Profile::check`], and `NotFound` with the first stage and variant that was not measured on one of them.
+    pub fn placement(&self, classes: &BTreeSet<String>) -> Result<problem::Profile> {
+        self.check()?;
+        let weights = self.weights()?;
+        let mut services = Vec::new();
+        for stage in &self.stages {
+            for (variant, class) in stage.variants.iter().flat_map(|v| classes.iter().map(move |c| (v, c))) {
+                let best = self
+                    .best(&stage.name, variant, class)
+                    .ok_or_else(|| missing(&stage.name, variant, class))?;
+                services.push(Service {
+                    stage: stage.name.clone(),
+                    variant: variant.clone(),
+                    class: class.clone(),
+                    ms_per_item: 1e3 / best.items_per_s * weights[&*stage.name],
+                });
+            }
+        }
+        Ok(problem::Profile {
+            stages: self.stages.iter().map(|stage| self.planned_stage(stage, classes)).collect(),
+            edges: self.edges.iter().map(|edge| planned_edge(edge, &weights)).collect(),
+            services,
+            accuracy: self.accuracy.as_ref().map(planned_accuracy),
+        })
+    }
+
+    fn planned_stage(&self, stage: &MeasuredStage, _classes: &BTreeSet<String>) -> StageProfile {
+        StageProfile {
+            name: stage.name.clone(),
+            variants: stage.variants.clone(),
+            nodes: None,
+            stays_at_site: stage.stays_at_site,
+        }
+    }
+
+    /// Placement has a stage of several inputs run at the least of their rates, while it takes all of them in. By
+    /// stage: how many items it takes in for each of the least.
+    fn weights(&self) -> Result<BTreeMap<&str, f64>> {
+        let mut weights = BTreeMap::new();
+        for stage in &self.stages {
+            let inputs: Vec<&MeasuredEdge> = self.edges.iter().filter(|edge| edge.to == stage.name).collect();
+            let mut weight = 1.0;
+            if let (2.., Some(least)) = (inputs.len(), inputs.iter().min_by_key(|edge| edge.items)) {
+                if least.items == 0 {
+                    let message = format!(
+                        "nothing went from \"{}\" to \"{}\" while it was measured",
+                        least.from, least.to
+                    );
+                    return Err(Error::new(ErrorKind::NotFound, message)
+                        .at("profile")
+                        .way_out("measure over footage in which something does"));
+                }
+                weight = inputs.iter().map(|edge| edge.items as f64).sum::<f64>() / least.items as f64;
+            }
+            weights.insert(stage.name.as_str(), weight);
+        }
+        Ok(weights)
+    }
+}
+
+/// An edge that is planned for the variant of most items, with as many bytes for each as it makes.
+fn planned_edge(edge: &MeasuredEdge, weights: &BTreeMap<&str, f64>) -> Edge {
+    let variants = edge.items_per_item.len().max(edge.kb_per_item.len());
+    let at = |values: &[f64], k: usize| values.get(k).or(values.first()).copied().unwrap_or(0.0);
+    let most = edge.items_per_item.iter().copied().fold(0.0, f64::max);
+    let share = |k| if most > 0.0 { at(&edge.items_per_item, k) / most } else { 1.0 };
+    Edge {
+        from: edge.from.clone(),
+        to: edge.to.clone(),
+        items_per_item: most * weights.get(&*edge.from).copied().unwrap_or(1.0),
+        kb_per_item: (0..variants).map(|k| at(&edge.kb_per_item, k) * share(k)).collect(),
+    }
+}
+
+fn planned_accuracy(accuracy: &MeasuredAccuracy) -> Accuracy {
+    match accuracy {
+        MeasuredAccuracy::Table { stages, rows, .. } => Accuracy::Table {
+            stages: stages.clone(),
+            rows: rows
+                .iter()
+                .map(|row| AccuracyRow { variants: row.variants.clone(), accuracy: row.accuracy })
+                .collect(),
+        },
+        MeasuredAccuracy::Linear { base, losses, .. } => Accuracy::Linear {
+            base: *base,
+            losses: losses
+                .iter()
+                .map(|l| Loss { stage: l.stage.clone(), variant: l.variant.clone(), loss: l.loss })
+                .collect(),
+        },
+    }
+}
+
+fn missing(stage: &str, variant: &str, class: &str) -> Error {
+    let message = format!("stage \"{stage}\" with variant \"{variant}\" was not measured on \"{class}\"");
+    Error::new(ErrorKind::NotFound, message).at("profile").way_out(format!(
+        "run `jellybean profile` with --node {class}, over footage in which something reaches that stage"
+    ))
+}
+
+fn invalid(message: impl Into<String>, way_out: &str) -> Error {
+    Error::new(ErrorKind::Invalid, message).at("profile").way_out(way_out)
+}
+
+fn between(what: &str, low: f64, value: f64, high: f64) -> Result<()> {
+    match low <= value && value <= high {
+        true => Ok(()),
+        false => Err(invalid(
+            format!("{what} is {value}, and not from {low} to {high}"),
+            "give numbers of which the middle one is between the others",
+        )),
+    }
+}
+
+fn number(what: &str, key: &str, value: f64) -> Result<()> {
+    match (0.0..=NUMBER_MAX).contains(&value) {
+        true => Ok(()),
+        false => Err(invalid(
+            format!("{what}: {key} is {value}"),
+            &format!("give a number from 0 to {NUMBER_MAX:e}"),
+        )),
+    }
+}
+
+fn unique<T: Ord + std::fmt::Debug>(what: &str, names: impl Iterator<Item = T>) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if let Some(twice) = seen.replace(name) {
+            return Err(invalid(format!("{what} {twice:?} is there twice"), "leave one out"));
+        }
+    }
+    Ok(())
+}
