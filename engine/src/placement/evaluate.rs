@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::decision::{Decision, Mode};
-use super::problem::{Accuracy, Edge, Machine, Problem};
+use super::problem::{Accuracy, Edge, Machine, Problem, Service};
 
 /// How far a number may be beyond its bound, relatively, and still count as at it.
 const TOLERANCE: f64 = 1e-6;
@@ -43,7 +43,16 @@ impl Evaluation {
 /// Judges a plan by the rules of a mode. In the paper's the flows are not the plan's: they are proportional.
 #[must_use]
 pub fn evaluate(problem: &Problem, mode: Mode, decision: &Decision) -> Evaluation {
-    let mut judge = Judge { problem, mode, decision, found: Evaluation::default(), demand: BTreeMap::new() };
+    let chosen = |s: &&Service| decision.variants.get(&s.stage) == Some(&s.variant);
+    let mut judge = Judge {
+        problem,
+        mode,
+        decision,
+        found: Evaluation::default(),
+        demand: BTreeMap::new(),
+        ms: problem.profile.services.iter().filter(chosen).map(|s| ((&*s.stage, &*s.class), s.ms_per_item)).collect(),
+        sites: problem.machines.nodes.iter().map(|node| (node.name.as_str(), node.site.as_str())).collect(),
+    };
     judge.demands();
     judge.nodes();
     judge.rates();
@@ -59,6 +68,10 @@ struct Judge<'a> {
     found: Evaluation,
     /// By source and stage: items per second.
     demand: BTreeMap<&'a str, f64>,
+    /// By stage and class: milliseconds per item of the chosen variant.
+    ms: BTreeMap<(&'a str, &'a str), f64>,
+    /// By node.
+    sites: BTreeMap<&'a str, &'a str>,
 }
 
 impl<'a> Judge<'a> {
@@ -113,11 +126,7 @@ impl<'a> Judge<'a> {
     fn ms(&self, stage: &str, node: &Machine) -> Option<f64> {
         let profile = self.problem.profile.stages.iter().find(|profile| profile.name == stage)?;
         let pinned = profile.nodes.as_ref().is_none_or(|nodes| nodes.contains(&node.name));
-        let variant = self.decision.variants.get(stage)?;
-        let fits = |s: &&super::problem::Service| {
-            s.stage == stage && s.variant == *variant && s.class == node.class()
-        };
-        self.problem.profile.services.iter().find(fits).filter(|_| pinned).map(|s| s.ms_per_item)
+        self.ms.get(&(stage, node.class())).copied().filter(|_| pinned)
     }
 
     /// Whether the demand of every stage is met.
@@ -125,7 +134,7 @@ impl<'a> Judge<'a> {
         for stage in &self.problem.profile.stages {
             let rates = self.decision.rates_per_s.get(&stage.name);
             for (node, rate) in rates.into_iter().flatten() {
-                if !self.problem.machines.nodes.iter().any(|known| known.name == *node) {
+                if !self.sites.contains_key(&**node) {
                     self.wrong(format!("stage \"{}\" runs on \"{node}\", which is not there", stage.name));
                 }
                 if !(*rate > 0.0 && rate.is_finite()) {
@@ -150,8 +159,8 @@ impl<'a> Judge<'a> {
         let rates = self.decision.rates_per_s.get(name);
         let all: f64 = rates.into_iter().flat_map(BTreeMap::values).sum();
         for (node, rate) in rates.into_iter().flatten() {
-            if let Some(node) = self.problem.machines.nodes.iter().find(|known| known.name == *node) {
-                *shares.entry(&*node.site).or_insert(0.0) += rate / all;
+            if let Some(site) = self.sites.get(&**node) {
+                *shares.entry(*site).or_insert(0.0) += rate / all;
             }
         }
         shares

@@ -9,8 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, ErrorKind, Result};
 use crate::infrastructure::Infrastructure;
 
-/// Stages, nodes, sites and the like that one problem may hold of a kind.
+/// Nodes, variants and edges, at most.
 const COUNT_MAX: usize = 10_000;
+
+/// Stages, sources and sites, at most.
+const NAMES_MAX: usize = 256;
 
 /// Entries of a profile, of links and of an accuracy table, at most.
 const ENTRIES_MAX: usize = 1_000_000;
@@ -308,14 +311,15 @@ impl Problem {
             Some(Accuracy::Linear { losses, .. }) => losses.len(),
             None => 0,
         };
-        let variants = stages.iter().map(|stage| stage.variants.len()).sum();
+        let variants: usize = stages.iter().map(|stage| stage.variants.len()).sum();
         let sizes = [
-            ("sites", sites.len(), COUNT_MAX),
+            ("sites", sites.len(), NAMES_MAX),
             ("nodes", nodes.len(), COUNT_MAX),
-            ("stages", stages.len(), COUNT_MAX),
+            ("stages", stages.len(), NAMES_MAX),
             ("variants", variants, COUNT_MAX),
             ("edges", edges.len(), COUNT_MAX),
-            ("sources", self.rates.sources.len(), COUNT_MAX),
+            ("sources", self.rates.sources.len(), NAMES_MAX),
+            ("pairs of variant and node", variants.saturating_mul(nodes.len()), ENTRIES_MAX),
             ("links", links.len(), ENTRIES_MAX),
             ("services", services.len(), ENTRIES_MAX),
             ("entries of accuracy", rows, ENTRIES_MAX),

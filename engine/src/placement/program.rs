@@ -41,15 +41,16 @@ pub(super) struct Route {
 /// Columns with their factors.
 type Terms = Vec<(Variable, f64)>;
 
-/// By class: how many nodes a stage keeps, if it keeps what it has.
-pub(super) type Held = Option<Vec<f64>>;
+/// By stage and class: how many nodes it keeps, where that is held. Where nodes are shared, the first line is of all
+/// stages together.
+pub(super) type Held = Vec<Vec<Option<f64>>>;
 
 /// The variant of each stage, where it is given.
 pub(super) type Given = Vec<Option<usize>>;
 
 impl Program {
-    /// The program of a model in which some variants are given, and some numbers of nodes held, by stage.
-    pub(super) fn new(model: &Model, given: &Given, held: Option<&[Held]>) -> Self {
+    /// The program of a model in which some variants are given, and some numbers of nodes held.
+    pub(super) fn new(model: &Model, given: &Given, held: Option<&Held>) -> Self {
         let mut program = Self {
             problem: Problem::new(OptimizationDirection::Minimize),
             choices: Vec::new(),
@@ -114,7 +115,7 @@ impl Program {
     }
 
     /// The nodes there must be for what they are to do.
-    fn add_counts(&mut self, model: &Model, held: Option<&[Held]>) {
+    fn add_counts(&mut self, model: &Model, held: Option<&Held>) {
         for (class, entry) in model.classes.iter().enumerate() {
             let most = entry.nodes.len() as f64;
             let users: Vec<usize> = (0..model.stages.len())
@@ -127,8 +128,8 @@ impl Program {
                 Mode::Exclusive | Mode::Paper => users.iter().map(|v| (Some(*v), vec![*v])).collect(),
             };
             for (stage, users) in groups.into_iter().filter(|(_, users)| !users.is_empty()) {
-                let held = stage.and_then(|v| held?[v].as_ref());
-                let range = held.map_or((0.0, most), |counts| (counts[class], counts[class]));
+                let held = held.and_then(|held| held[stage.unwrap_or(0)][class]);
+                let range = held.map_or((0.0, most), |count| (count, count));
                 let column = self.problem.add_var(entry.usd_per_h, range);
                 if stage.is_none() {
                     let mut load = vec![(column, -1.0)];

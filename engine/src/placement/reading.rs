@@ -64,20 +64,20 @@ pub(super) fn choice(program: &Program, solution: &Solution) -> Given {
     (0..program.shares.len()).map(|stage| Some(chosen(program, solution, stage).0)).collect()
 }
 
-/// By stage and class: how many nodes it needs to itself; nothing where nodes are shared.
+/// By stage and class: how many nodes it needs to itself. Where nodes are shared, the first line is of all stages
+/// together.
 pub(super) fn counts(model: &Model, program: &Program, solution: &Solution) -> Vec<Vec<f64>> {
-    let mut counts = vec![vec![0.0; model.classes.len()]; model.stages.len()];
-    if model.mode == Mode::Shared {
-        return counts;
-    }
+    let mut loads = vec![vec![0.0; model.classes.len()]; model.stages.len()];
     for (v, stage) in model.stages.iter().enumerate().filter(|(_, stage)| stage.rate_per_s > 0.0) {
+        let line = if model.mode == Mode::Shared { 0 } else { v };
         let (variant, by_class) = chosen(program, solution, v);
         for (class, share) in by_class.iter().enumerate().filter(|(_, share)| **share > 0.0) {
+            // What is used is paid for, however little that is.
             let load = share * stage.work[variant][class].unwrap_or(f64::INFINITY);
-            counts[v][class] = (load - NOTHING).ceil().max(1.0);
+            loads[line][class] += load.max(2.0 * NOTHING);
         }
     }
-    counts
+    loads.iter().map(|line| line.iter().map(|load| (load - NOTHING).ceil().max(0.0)).collect()).collect()
 }
 
 /// The variant of a stage, and what its classes take.

@@ -13,10 +13,11 @@ use super::decision::{Answer, Decision, Mode, Status};
 use super::evaluate::evaluate;
 use super::model::{End, Model};
 use super::problem::Problem;
-use super::program::{Count, Cut, Given, Program, Relaxed};
+use super::program::{Count, Cut, Given, Held, Program, Relaxed};
 use super::reading;
 use super::swaps::swaps;
 use super::{Budget, GAP_PROVED};
+use crate::random::mix;
 
 /// Columns of all open parts together, at most: a few hundred bytes each. What is beyond is given up, and its bound
 /// kept.
@@ -36,6 +37,9 @@ const SWAPS_MAX: usize = 100;
 
 /// Linear programs for a window, at most.
 const WINDOW_PROGRAMS_MAX: u64 = 40;
+
+/// After how many of them another plan is sought by rounding.
+const WINDOW_ROUND_EVERY: u64 = 20;
 
 /// A part of the search: a narrowed program and its optimum.
 struct Part {
@@ -259,6 +263,9 @@ impl<'a> Search<'a> {
 
     /// Exchanges nodes of single stages while that pays.
     fn polish(&mut self) {
+        if self.model.mode == Mode::Shared {
+            return;
+        }
         let mut tries = SWAPS_MAX;
         while let Some(best) = self.best.as_ref().filter(|best| best.cost < self.polished) {
             let cost = best.cost;
@@ -268,10 +275,10 @@ impl<'a> Search<'a> {
                 if !self.may_go_on() {
                     return;
                 }
-                let held = counts.iter().enumerate();
-                let held =
-                    held.map(|(v, own)| Some(if v == swap.stage { &swap.counts } else { own }.clone()));
-                let program = Program::new(self.model, &choice, Some(&held.collect::<Vec<_>>()));
+                let lines = counts.iter().enumerate();
+                let lines = lines.map(|(v, own)| if v == swap.stage { &swap.counts } else { own });
+                let held = lines.map(|line| line.iter().copied().map(Some).collect()).collect();
+                let program = Program::new(self.model, &choice, Some(&held));
                 self.solved += 1;
                 tries -= 1;
                 if let Relaxed::Solved(solution) = program.solve()
@@ -283,38 +290,49 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Looks for a better plan among those that differ from the best in a few stages only: every window of one or
-    /// two stages in turn, until none of them helps or a share of the budget is spent.
+    /// Looks for a better plan among those that differ from the best in little: every window in turn, until none of
+    /// them helps or a share of the budget is spent.
     fn improve(&mut self) {
         let count = self.model.stages.len();
         let pairs = (0..count).flat_map(|u| (u..count).map(move |v| [u, v]));
-        let mut windows: Vec<[usize; 2]> = pairs.collect();
+        let mut pairs: Vec<[usize; 2]> = pairs.collect();
         // Neighbours first: what one saves on nodes, the other may pay for in traffic.
         let fed = |[u, v]: &[usize; 2]| {
             self.model.edges.iter().any(|edge| edge.from == End::Stage(*u) && edge.to == *v)
         };
-        windows.sort_by_key(|window| (window[0] != window[1], !fed(window)));
+        pairs.sort_by_key(|pair| (pair[0] != pair[1], !fed(pair)));
         let most = self.solved * 4;
-        let (mut at, mut failed) = (self.window, 0);
-        while failed < windows.len() && self.solved < most && self.may_go_on() {
+        let mut failed = 0;
+        while failed < 2 * pairs.len() && self.solved < most && self.may_go_on() {
             let before = self.best.as_ref().map(|best| best.cost);
-            self.search_window(windows[at % windows.len()]);
+            let turn = self.window;
+            let window =
+                if turn % 2 == 0 { Window::Stages(pairs[turn / 2 % pairs.len()]) } else { Window::Classes(turn) };
+            self.search_window(window);
             failed = if self.best.as_ref().map(|best| best.cost) < before { 0 } else { failed + 1 };
-            at += 1;
+            self.window += 1;
         }
-        self.window = at;
-        self.settled = failed >= windows.len();
+        self.settled = failed >= 2 * pairs.len();
     }
 
-    /// Searches a little where only the stages of a window may differ from the best plan.
-    fn search_window(&mut self, window: [usize; 2]) {
+    /// Searches a little where only what is in a window may differ from the best plan.
+    fn search_window(&mut self, window: Window) {
         let Some(best) = &self.best else { return };
-        let free = |stage: usize| window.contains(&stage);
-        let stages = best.choice.iter().enumerate();
-        let given: Given = stages.map(|(v, k)| k.filter(|_| !free(v))).collect();
-        let held = best.counts.iter().enumerate().map(|(v, counts)| (!free(v)).then(|| counts.clone()));
-        let held = (self.model.mode != Mode::Shared).then(|| held.collect::<Vec<_>>());
-        let program = Rc::new(Program::new(self.model, &given, held.as_deref()));
+        let is_shared = self.model.mode == Mode::Shared;
+        let is_free = |stage: usize| matches!(window, Window::Stages(pair) if pair.contains(&stage));
+        let given = best.choice.iter().enumerate().map(|(v, k)| k.filter(|_| !is_free(v))).collect();
+        let line = |(stage, counts): (usize, &Vec<f64>)| {
+            let hold = |(class, count): (usize, &f64)| {
+                let free = match window {
+                    Window::Stages(_) => is_shared || is_free(stage),
+                    Window::Classes(turn) => is_drawn(turn, class),
+                };
+                (!free).then_some(*count)
+            };
+            counts.iter().enumerate().map(hold).collect()
+        };
+        let held: Held = best.counts.iter().enumerate().map(line).collect();
+        let program = Rc::new(Program::new(self.model, &given, Some(&held)));
         let mut open = BinaryHeap::new();
         let mut left = WINDOW_PROGRAMS_MAX;
         let mut cuts = vec![program.solve()];
@@ -332,7 +350,7 @@ impl<'a> Search<'a> {
             if self.is_done(part.bound) || left == 0 || !self.may_go_on() {
                 return;
             }
-            if left == WINDOW_PROGRAMS_MAX - 1 {
+            if left % WINDOW_ROUND_EVERY == WINDOW_ROUND_EVERY - 1 {
                 self.round(&program, true, part.solution.clone());
             }
             match undecided(self.model, &program, &part.solution) {
@@ -341,6 +359,20 @@ impl<'a> Search<'a> {
             }
         }
     }
+}
+
+/// What may differ from the best plan.
+#[derive(Clone, Copy)]
+enum Window {
+    /// The variants and nodes of two stages; where nodes are shared, those of all stages.
+    Stages([usize; 2]),
+    /// How many nodes of some classes there are for whom.
+    Classes(usize),
+}
+
+/// Whether a class is among those of a turn: about three of eight, and others each time.
+fn is_drawn(turn: usize, class: usize) -> bool {
+    mix(((turn as u64) << 32) ^ class as u64) % 8 < 3
 }
 
 /// What must be whole and is not.

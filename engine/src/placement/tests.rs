@@ -113,3 +113,54 @@ fn the_heuristic_is_feasible_and_never_below_the_optimum() {
         assert!(cost >= least * (1.0 - 1e-6), "{line:?}: {cost}");
     }
 }
+
+#[test]
+fn what_is_not_right_is_refused_in_words() {
+    type Spoil = fn(&mut Problem);
+    let cases: [(Spoil, &str); 14] = [
+        (|p| p.rates.sources[0].rate_per_s = -1.0, "source \"ReadImage\": rate_per_s is -1"),
+        (|p| p.rates.sources[0].rate_per_s = f64::NAN, "source \"ReadImage\": rate_per_s is NaN"),
+        (|p| p.rates.sources[1].site = "moon".into(), "source \"ReadSpeech\" names site \"moon\""),
+        (|p| p.machines.nodes[0].usd_per_h = f64::INFINITY, "usd_per_h is inf"),
+        (|p| p.machines.nodes[0].slots = 0, "has no slots"),
+        (|p| p.machines.nodes[1].name = p.machines.nodes[0].name.clone(), "is there twice"),
+        (|p| p.machines.links[0].to = "moon".into(), "names site \"moon\""),
+        (|p| p.profile.edges[0].from = "moon".into(), "comes from nowhere"),
+        (|p| p.profile.edges[0].from = "VQA".into(), "the edges go in a circle"),
+        (|p| p.profile.edges[2].kb_per_item.truncate(2), "gives 2 sizes"),
+        (|p| p.profile.services[0].class = "moon".into(), "no node is of that class"),
+        (|p| p.profile.stages[0].nodes = Some(vec!["moon".into()]), "names node \"moon\""),
+        (|p| p.profile.accuracy = None, "the profile tells no accuracy"),
+        (|p| p.objectives.utilisation_max = 1.5, "utilisation_max is 1.5"),
+    ];
+    for (spoil, words) in cases {
+        let mut problem = published(40.0, 56.0);
+        spoil(&mut problem);
+        let error = solve(&problem, Mode::Shared, &Budget::unlimited()).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[test]
+fn a_wrong_line_is_refused_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(data("published-vqa")).unwrap().map(Result::unwrap) {
+        std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+    }
+    let cases = [
+        ("workers_specs.csv", "workflow-compute-cpu-1,0.096\nworkflow-compute-cpu-2,cheap\n", "workers_specs.csv:2"),
+        ("workers_specs.csv", "moon,1\n", "this worker is in no tier"),
+        ("logical_graph.csv", "ReadImage\n", "logical_graph.csv:1: 1 fields instead of 2"),
+        ("accuracy_requirement.json", "{\n\"threshold\": \"high\"}", "line 2"),
+    ];
+    for (file, text, words) in cases {
+        let path = folder.path().join(file);
+        let right = std::fs::read(&path).unwrap();
+        std::fs::write(&path, text).unwrap();
+        let error = import::prototype(folder.path()).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+        std::fs::write(&path, right).unwrap();
+    }
+    let error = import::instance(&folder.path().join("nothing.json")).unwrap_err();
+    assert!(error.to_string().contains("nothing.json"), "{error}");
+}

@@ -7,32 +7,13 @@ use crate::placement::problem::{
     Site, Source, StageProfile,
 };
 use crate::placement::{Budget, Mode, Status, evaluate, solve};
+use crate::random::Random;
 
 /// Random problems per mode.
 const PROBLEMS: u64 = 2_000;
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, most: u64) -> u64 {
-        self.next() % most
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    fn between(&mut self, least: f64, most: f64) -> f64 {
-        least + (most - least) * (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
+fn between(random: &mut Random, least: f64, most: f64) -> f64 {
+    least + (most - least) * random.below(1 << 20) as f64 / f64::from(1 << 20)
 }
 
 fn random_machines(random: &mut Random, mode: Mode) -> Machines {
@@ -45,9 +26,9 @@ fn random_machines(random: &mut Random, mode: Mode) -> Machines {
     }
     let mut links = Vec::new();
     for (a, b) in sites.iter().flat_map(|a| sites.iter().map(move |b| (a, b))) {
-        if a.name != b.name && random.chance(85) {
-            let usd_per_gb = if random.chance(20) { 0.0 } else { random.between(0.01, 1.0) };
-            let mbit_per_s = random.chance(25).then(|| random.between(0.5, 60.0));
+        if a.name != b.name && random.percent(85) {
+            let usd_per_gb = if random.percent(20) { 0.0 } else { between(random, 0.01, 1.0) };
+            let mbit_per_s = random.percent(25).then(|| between(random, 0.5, 60.0));
             links.push(Link { from: a.name.clone(), to: b.name.clone(), usd_per_gb, mbit_per_s });
         }
     }
@@ -68,14 +49,14 @@ fn random_profile(random: &mut Random, machines: &Machines, sources: &[Source]) 
     for i in 0..1 + random.below(3) {
         let variants: Vec<String> = (0..1 + random.below(2)).map(|k| format!("v{k}")).collect();
         let name = format!("stage{i}");
-        let mut inputs: Vec<&String> = names.iter().filter(|_| random.chance(40)).collect();
+        let mut inputs: Vec<&String> = names.iter().filter(|_| random.percent(40)).collect();
         if inputs.is_empty() {
             inputs.push(&names[random.below(names.len() as u64) as usize]);
         }
         for from in inputs {
             let known = profile.stages.iter().find(|stage: &&StageProfile| stage.name == *from);
-            let sizes = if random.chance(50) { 1 } else { known.map_or(1, |stage| stage.variants.len()) };
-            let kb_per_item = (0..sizes).map(|_| random.between(0.1, 300.0)).collect();
+            let sizes = if random.percent(50) { 1 } else { known.map_or(1, |stage| stage.variants.len()) };
+            let kb_per_item = (0..sizes).map(|_| between(random, 0.1, 300.0)).collect();
             let items_per_item = [0.5, 1.0, 1.0, 2.0][random.below(4) as usize];
             let (from, to) = (from.clone(), name.clone());
             profile.edges.push(Edge { from, to, items_per_item, kb_per_item });
@@ -84,17 +65,17 @@ fn random_profile(random: &mut Random, machines: &Machines, sources: &[Source]) 
         classes.sort_unstable();
         classes.dedup();
         for (k, variant) in variants.iter().enumerate() {
-            let able: Vec<&str> = classes.iter().copied().filter(|_| random.chance(90)).collect();
+            let able: Vec<&str> = classes.iter().copied().filter(|_| random.percent(90)).collect();
             for class in able {
-                let ms_per_item = random.between(10.0, 60.0) * (1 + k) as f64;
+                let ms_per_item = between(random, 10.0, 60.0) * (1 + k) as f64;
                 let (stage, variant, class) = (name.clone(), variant.clone(), class.to_owned());
                 profile.services.push(Service { stage, variant, class, ms_per_item });
             }
         }
-        let pinned = random.chance(15);
+        let pinned = random.percent(15);
         let mut nodes: Vec<String> = machines.nodes.iter().map(|node| node.name.clone()).collect();
-        nodes.retain(|_| random.chance(70));
-        let (nodes, stays_at_site) = (pinned.then_some(nodes), random.chance(10));
+        nodes.retain(|_| random.percent(70));
+        let (nodes, stays_at_site) = (pinned.then_some(nodes), random.percent(10));
         names.push(name.clone());
         profile.stages.push(StageProfile { name, variants, nodes, stays_at_site });
     }
@@ -102,11 +83,11 @@ fn random_profile(random: &mut Random, machines: &Machines, sources: &[Source]) 
 }
 
 fn random_accuracy(random: &mut Random, profile: &Profile) -> Accuracy {
-    if random.chance(50) {
+    if random.percent(50) {
         let losses = profile.stages.iter().flat_map(|stage| {
             stage.variants.iter().map(|variant| (stage.name.clone(), variant.clone())).collect::<Vec<_>>()
         });
-        let losses = losses.map(|(stage, variant)| Loss { stage, variant, loss: random.between(0.0, 10.0) });
+        let losses = losses.map(|(stage, variant)| Loss { stage, variant, loss: between(random, 0.0, 10.0) });
         return Accuracy::Linear { base: 100.0, losses: losses.collect() };
     }
     let mut rows = vec![Vec::new()];
@@ -120,28 +101,28 @@ fn random_accuracy(random: &mut Random, profile: &Profile) -> Accuracy {
         };
         rows = rows.iter().flat_map(longer).collect();
     }
-    rows.retain(|_| random.chance(90));
-    let row = |variants| AccuracyRow { variants, accuracy: random.between(75.0, 100.0) };
+    rows.retain(|_| random.percent(90));
+    let row = |variants| AccuracyRow { variants, accuracy: between(random, 75.0, 100.0) };
     let stages = profile.stages.iter().map(|stage| stage.name.clone()).collect();
     Accuracy::Table { stages, rows: rows.into_iter().map(row).collect() }
 }
 
 fn random_problem(seed: u64, mode: Mode) -> Problem {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let machines = random_machines(&mut random, mode);
     let mut sources = Vec::new();
     for i in 0..1 + random.below(2) {
         let site = machines.sites[random.below(machines.sites.len() as u64) as usize].name.clone();
-        let rate_per_s = if random.chance(4) { 0.0 } else { random.between(1.0, 25.0) };
+        let rate_per_s = if random.percent(4) { 0.0 } else { between(&mut random, 1.0, 25.0) };
         sources.push(Source { name: format!("source{i}"), site, rate_per_s });
     }
     let mut profile = random_profile(&mut random, &machines, &sources);
     let mut objectives = Objectives::default();
-    if random.chance(60) {
+    if random.percent(60) {
         profile.accuracy = Some(random_accuracy(&mut random, &profile));
-        objectives.accuracy_min = Some(random.between(80.0, 95.0));
+        objectives.accuracy_min = Some(between(&mut random, 80.0, 95.0));
     }
-    if random.chance(50) {
+    if random.percent(50) {
         objectives.utilisation_max = 0.7;
     }
     Problem { machines, profile, rates: Rates { sources }, objectives }
