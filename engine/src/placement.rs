@@ -50,9 +50,11 @@
 //! # Ok::<(), jellybean_engine::Error>(())
 //! ```
 
+mod branching;
 mod decision;
 mod evaluate;
 pub mod exhaustive;
+pub mod explain;
 mod heuristic;
 pub mod import;
 mod model;
@@ -64,8 +66,8 @@ mod swaps;
 #[cfg(test)]
 mod tests;
 
-pub use decision::{Answer, Decision, Mode, SiteFlow, Status};
-pub use evaluate::{Evaluation, evaluate};
+pub use decision::{Answer, Decision, Mode, Running, SiteFlow, Status};
+pub use evaluate::{Evaluation, evaluate, evaluate_from};
 pub use heuristic::heuristic;
 pub use problem::Problem;
 
@@ -101,6 +103,16 @@ impl Budget<'_> {
 /// # Errors
 /// `Invalid` if the problem is not right. That there is no plan is an answer, not an error.
 pub fn solve(problem: &Problem, mode: Mode, budget: &Budget<'_>) -> Result<Answer> {
-    let model = model::Model::new(problem, mode)?;
-    Ok(search::Search::new(problem, &model, budget).run())
+    let model = model::Model::new(problem, mode, None)?;
+    Ok(search::Search::new(problem, model, budget, None).run())
+}
+
+/// The plan that is cheapest together with the starts that it takes from the running one.
+///
+/// # Errors
+/// `Invalid` if the problem or the price of a start is not right. That there is no plan is an answer, not an error.
+pub fn solve_from(problem: &Problem, mode: Mode, budget: &Budget<'_>, running: &Running) -> Result<Answer> {
+    let model = model::Model::new(problem, mode, Some(running))?;
+    problem::number("the running plan", "usd_per_start", running.usd_per_start)?;
+    Ok(search::Search::new(problem, model, budget, Some(running)).run())
 }

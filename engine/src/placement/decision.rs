@@ -30,6 +30,26 @@ pub struct Decision {
     pub flows: Vec<SiteFlow>,
 }
 
+/// The plan that runs now, and what it costs to leave it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Running {
+    /// The plan. What it names and the problem does not is as good as not there.
+    pub decision: Decision,
+    /// Dollars per hour that each start counts as: a stage on a node that does not run it now, or runs another variant
+    /// of it. What one start costs once, over the hours until the next change.
+    pub usd_per_start: f64,
+}
+
+impl Running {
+    /// Whether it runs a variant of a stage on a node.
+    #[must_use]
+    pub fn has(&self, stage: &str, variant: &str, node: &str) -> bool {
+        let hosts = self.decision.rates_per_s.get(stage).is_some_and(|rates| rates.contains_key(node));
+        hosts && self.decision.variants.get(stage).is_some_and(|known| known == variant)
+    }
+}
+
 /// Part of a stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,7 +67,7 @@ pub struct SiteFlow {
 }
 
 /// What is known of the cheapest plan.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
     /// Whether there is a plan, and what is proved of it.
@@ -55,10 +75,22 @@ pub struct Answer {
     /// The cheapest plan that was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
-    /// What it costs, in dollars per hour.
+    /// What its nodes and its traffic cost, in dollars per hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd_per_h: Option<f64>,
-    /// No plan costs less, in dollars per hour; absent where there is none.
+    /// Stages on nodes that the running plan does not have; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts: Option<usize>,
+    /// What they count as, in dollars per hour.
+    #[serde(default)]
+    pub starts_usd_per_h: f64,
+    /// By node: busy slots over slots.
+    #[serde(default)]
+    pub utilisation: BTreeMap<String, f64>,
+    /// By source: the bound of [`Evaluation::p95_ms`](super::Evaluation::p95_ms).
+    #[serde(default)]
+    pub p95_ms: BTreeMap<String, f64>,
+    /// No plan costs less together with its starts, in dollars per hour; absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound_usd_per_h: Option<f64>,
     /// Linear programs that were solved for it.
@@ -66,7 +98,7 @@ pub struct Answer {
 }
 
 /// What is proved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// No plan is cheaper, within [`GAP_PROVED`](super::GAP_PROVED).
@@ -76,14 +108,15 @@ pub enum Status {
     /// There is none.
     Infeasible,
     /// The search was stopped before it found one.
+    #[default]
     Unknown,
 }
 
 impl Answer {
-    /// How much cheaper the cheapest plan may be, as a part of this one's cost.
+    /// How much cheaper the cheapest plan may be, as a part of this one's cost; starts included.
     #[must_use]
     pub fn gap(&self) -> Option<f64> {
-        let (cost, bound) = (self.cost_usd_per_h?, self.bound_usd_per_h?);
+        let (cost, bound) = (self.cost_usd_per_h? + self.starts_usd_per_h, self.bound_usd_per_h?);
         Some(if cost <= bound { 0.0 } else { (cost - bound) / cost })
     }
 }

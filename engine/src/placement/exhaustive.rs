@@ -1,7 +1,9 @@
 //! The dull twin of the solver, for tests and small problems: every combination of variants, every way to give nodes
 //! to stages, and a dense simplex for the rates.
 //!
-//! It shares neither the solver's model nor its linear programs: it works on names, one node at a time.
+//! It shares neither the solver's model nor its linear programs: it works on names, one node at a time. Where memory,
+//! latency or starts count, it also tries every set of stages that a node may host, and every set of links by their
+//! round trips.
 
 mod simplex;
 #[cfg(test)]
@@ -9,9 +11,9 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use super::decision::{Decision, Mode, SiteFlow};
-use super::evaluate::evaluate;
-use super::problem::{Edge, Machine, Problem, StageProfile};
+use super::decision::{Decision, Mode, Running, SiteFlow};
+use super::evaluate::evaluate_from;
+use super::problem::{Edge, Machine, Problem, Service, StageProfile};
 use crate::error::{Error, ErrorKind, Result};
 use simplex::{Row, minimum};
 
@@ -26,31 +28,43 @@ const WAYS_MAX: u128 = 10_000_000;
 /// # Errors
 /// `Invalid` if the problem is not right, or too large for this.
 pub fn cheapest(problem: &Problem, mode: Mode) -> Result<Option<(f64, Decision)>> {
+    cheapest_from(problem, mode, None)
+}
+
+/// The plan that is cheapest together with its starts, and what both cost in dollars per hour.
+///
+/// # Errors
+/// As [`cheapest`].
+pub fn cheapest_from(
+    problem: &Problem,
+    mode: Mode,
+    running: Option<&Running>,
+) -> Result<Option<(f64, Decision)>> {
     problem.check()?;
-    let (nodes, stages) = (problem.machines.nodes.len(), problem.profile.stages.len());
-    let per_node = if mode == Mode::Shared { 2 } else { stages as u128 + 1 };
+    let nodes = problem.machines.nodes.len() as u32;
+    let hosts = hosts(problem, mode, running);
     let combinations = problem.profile.stages.iter().map(|stage| stage.variants.len() as u128).product();
-    let ways = per_node.checked_pow(nodes as u32).and_then(|ways| ways.checked_mul(combinations));
+    let ways = (hosts.len() as u128).checked_pow(nodes).and_then(|ways| ways.checked_mul(combinations));
     if ways.is_none_or(|ways| ways > WAYS_MAX) || mode == Mode::Paper && !is_plain(problem) {
         return Err(Error::new(ErrorKind::Invalid, "placement: too large to try all").way_out("solve it"));
     }
-    // Which stage has which node: 0 is none. Where nodes are shared, 1 is all of them.
-    let mut uses: Vec<Vec<usize>> = vec![Vec::new()];
+    // By node: the set of stages that it may host.
+    let mut uses: Vec<Vec<u32>> = vec![Vec::new()];
     for _ in 0..nodes {
-        let longer = |used: &Vec<usize>| {
-            (0..per_node as usize).map(|next| [used.as_slice(), &[next]].concat()).collect::<Vec<_>>()
+        let longer = |used: &Vec<u32>| {
+            hosts.iter().map(|next| [used.as_slice(), &[*next]].concat()).collect::<Vec<_>>()
         };
         uses = uses.iter().flat_map(longer).collect();
     }
-    let price = |used: &Vec<usize>| -> f64 {
+    let price = |used: &Vec<u32>| -> f64 {
         let nodes = problem.machines.nodes.iter().zip(used);
-        nodes.filter(|(_, stage)| **stage > 0).map(|(node, _)| node.usd_per_h).sum()
+        nodes.filter(|(_, stages)| **stages > 0).map(|(node, _)| node.usd_per_h).sum()
     };
     uses.sort_by(|a, b| price(a).total_cmp(&price(b)));
     let mut best: Option<(f64, Decision)> = None;
     for variants in choices(problem) {
         let decision = Decision { variants: variants.clone(), ..Decision::default() };
-        let accuracy = evaluate(problem, mode, &decision).accuracy;
+        let accuracy = evaluate_from(problem, mode, &decision, None).accuracy;
         if problem.objectives.accuracy_min.is_some_and(|floor| accuracy.is_none_or(|a| a < floor - 1e-9)) {
             continue;
         }
@@ -58,17 +72,30 @@ pub fn cheapest(problem: &Problem, mode: Mode) -> Result<Option<(f64, Decision)>
             if best.as_ref().is_some_and(|(cost, _)| price(used) >= *cost) {
                 break;
             }
-            let Some(decision) = (Try { problem, mode, variants: &variants, used }).cheapest() else {
-                continue;
-            };
-            let judged = evaluate(problem, mode, &decision);
-            let cost = judged.cost_usd_per_h();
-            if judged.is_feasible() && best.as_ref().is_none_or(|(least, _)| cost < *least) {
-                best = Some((cost, decision));
+            for decision in (Try { problem, mode, variants: &variants, used }).cheapest() {
+                let judged = evaluate_from(problem, mode, &decision, running);
+                let cost = judged.cost_usd_per_h() + judged.starts_usd_per_h;
+                if judged.is_feasible() && best.as_ref().is_none_or(|(least, _)| cost < *least) {
+                    best = Some((cost, decision));
+                }
             }
         }
     }
     Ok(best)
+}
+
+/// The sets of stages that one node may host, as bits.
+fn hosts(problem: &Problem, mode: Mode, running: Option<&Running>) -> Vec<u32> {
+    let all = (1_u32 << problem.profile.stages.len().min(31)) - 1;
+    let holds = problem.machines.nodes.iter().any(|node| node.memory_mb.is_some());
+    let matters = holds || problem.objectives.p95_ms_max.is_some() || running.is_some();
+    match mode {
+        Mode::Shared if matters => (0..=all).collect(),
+        Mode::Shared => vec![0, all],
+        Mode::Paper | Mode::Exclusive => {
+            std::iter::once(0).chain((0..problem.profile.stages.len().min(31)).map(|v| 1 << v)).collect()
+        }
+    }
 }
 
 /// Whether its sites are two at most, of different tiers.
@@ -101,12 +128,59 @@ struct Try<'a> {
     problem: &'a Problem,
     mode: Mode,
     variants: &'a BTreeMap<String, String>,
-    used: &'a [usize],
+    used: &'a [u32],
 }
 
 impl<'a> Try<'a> {
-    /// The cheapest rates and flows of this way, by a linear program over (stage, node) and (edge, site, site).
-    fn cheapest(&self) -> Option<Decision> {
+    /// The cheapest rates and flows of this way, for every set of links that each edge may take.
+    fn cheapest(&self) -> Vec<Decision> {
+        let most = self.problem.objectives.p95_ms_max;
+        let mut bounds = vec![0.0];
+        if most.is_some() {
+            bounds.extend(self.problem.machines.links.iter().map(|link| link.round_trip_ms));
+            bounds.sort_by(f64::total_cmp);
+            bounds.dedup();
+        } else {
+            bounds = vec![f64::INFINITY];
+        }
+        let mut ways: Vec<Vec<f64>> = vec![Vec::new()];
+        for _ in &self.problem.profile.edges {
+            let longer = |way: &Vec<f64>| {
+                bounds.iter().map(|next| [way.as_slice(), &[*next]].concat()).collect::<Vec<_>>()
+            };
+            ways = ways.iter().flat_map(longer).collect();
+        }
+        ways.retain(|way| most.is_none_or(|most| self.slowest_ms(way) <= most * (1.0 + 1e-9)));
+        ways.iter().filter_map(|way| self.cheapest_by(way)).collect()
+    }
+
+    /// What the slowest path takes if every stage runs on all the nodes it may, and every edge takes as long as given.
+    fn slowest_ms(&self, way: &[f64]) -> f64 {
+        let (demand, runs) = (self.demand(), self.runs());
+        let busy = self.problem.objectives.utilisation_max;
+        let stage_ms = |name: &str| {
+            let here = runs.iter().filter(|(stage, ..)| stage.name == name && demand[name] > 0.0);
+            let ms = here.map(|(stage, node, service)| {
+                let queue = 3.0 * service.ms_per_item * busy / (2.0 * (1.0 - busy) * f64::from(node.slots));
+                service.p95_ms.unwrap_or(service.ms_per_item) + stage.batch_deadline_ms + queue
+            });
+            ms.fold(0.0, f64::max)
+        };
+        let mut until: BTreeMap<&str, f64> = BTreeMap::new();
+        for _ in &self.problem.profile.stages {
+            for (edge, ms) in self.problem.profile.edges.iter().zip(way) {
+                let taken = if demand[&*edge.to] > 0.0 { *ms } else { 0.0 };
+                let then = until.get(&*edge.from).unwrap_or(&0.0) + taken + stage_ms(&edge.to);
+                let entry = until.entry(&edge.to).or_default();
+                *entry = entry.max(then);
+            }
+        }
+        until.values().copied().fold(0.0, f64::max)
+    }
+
+    /// The cheapest rates and flows, by a linear program over (stage, node) and (edge, site, site), where every edge
+    /// takes only links of that round trip at most.
+    fn cheapest_by(&self, way: &[f64]) -> Option<Decision> {
         let demand = self.demand();
         let runs = self.runs();
         if !self.may_serve(&runs, &demand) {
@@ -120,17 +194,19 @@ impl<'a> Try<'a> {
         for node in &self.problem.machines.nodes {
             let here = runs.iter().enumerate().filter(|(_, (_, on, _))| on.name == node.name);
             let most = f64::from(node.slots) * self.problem.objectives.utilisation_max;
-            rows.push(Row::most(here.map(|(i, (_, _, ms))| (i, ms / 1000.0)).collect(), most));
+            let load = here.map(|(i, (_, _, service))| (i, service.ms_per_item / 1000.0)).collect();
+            rows.push(Row::most(load, most));
         }
         let sites: Vec<&str> = self.problem.machines.sites.iter().map(|site| site.name.as_str()).collect();
         let mut costs = vec![0.0; runs.len()];
         let mut routes: Vec<(&Edge, &str, &str)> = Vec::new();
         let mut mbit: BTreeMap<(&str, &str), Vec<(usize, f64)>> = BTreeMap::new();
-        for edge in self.problem.profile.edges.iter().filter(|edge| demand[&*edge.to] > 0.0) {
+        let edges = self.problem.profile.edges.iter().zip(way);
+        for (edge, most_ms) in edges.filter(|(edge, _)| demand[&*edge.to] > 0.0) {
             let first = costs.len();
             let kb = self.kb(edge);
             for (from, to) in sites.iter().flat_map(|from| sites.iter().map(move |to| (*from, *to))) {
-                if let Some(usd_per_gb) = self.price(edge, from, to) {
+                if let Some(usd_per_gb) = self.price(edge, from, to, *most_ms) {
                     mbit.entry((from, to)).or_default().push((costs.len(), kb * 1024.0 * 8.0 / 1e6));
                     costs.push(kb / 1024.0 / 1024.0 * 3600.0 * usd_per_gb);
                     routes.push((edge, from, to));
@@ -164,7 +240,7 @@ impl<'a> Try<'a> {
         let most = self.problem.objectives.utilisation_max;
         self.problem.profile.stages.iter().all(|stage| {
             let here = runs.iter().filter(|(of, _, _)| of.name == stage.name);
-            let able = here.map(|(_, node, ms)| f64::from(node.slots) * most * 1000.0 / ms);
+            let able = here.map(|(_, node, s)| f64::from(node.slots) * most * 1000.0 / s.ms_per_item);
             demand[&*stage.name] == 0.0 || able.sum::<f64>() >= demand[&*stage.name]
         })
     }
@@ -191,13 +267,13 @@ impl<'a> Try<'a> {
         let mut runs = Vec::new();
         for (number, stage) in self.problem.profile.stages.iter().enumerate() {
             for (node, used) in self.problem.machines.nodes.iter().zip(self.used) {
-                let given = if self.mode == Mode::Shared { *used == 1 } else { *used == number + 1 };
+                let given = used & (1 << number) != 0;
                 let pinned = stage.nodes.as_ref().is_none_or(|nodes| nodes.contains(&node.name));
                 let service = self.problem.profile.services.iter().find(|service| {
                     let variant = service.variant == self.variants[&stage.name];
                     service.stage == stage.name && variant && service.class == node.class()
                 });
-                runs.extend(service.filter(|_| given && pinned).map(|s| (stage, node, s.ms_per_item)));
+                runs.extend(service.filter(|_| given && pinned).map(|service| (stage, node, service)));
             }
         }
         runs
@@ -229,7 +305,7 @@ impl<'a> Try<'a> {
     }
 
     /// Dollars per gigabyte, if a stream may take this way.
-    fn price(&self, edge: &Edge, from: &str, to: &str) -> Option<f64> {
+    fn price(&self, edge: &Edge, from: &str, to: &str, most_ms: f64) -> Option<f64> {
         if from == to {
             return Some(0.0);
         }
@@ -249,7 +325,7 @@ impl<'a> Try<'a> {
         }
         let stage = self.problem.profile.stages.iter().find(|stage| stage.name == edge.to)?;
         let link = self.problem.machines.links.iter().find(|link| link.from == from && link.to == to)?;
-        (!stage.stays_at_site).then_some(link.usd_per_gb)
+        (!stage.stays_at_site && link.round_trip_ms <= most_ms).then_some(link.usd_per_gb)
     }
 
     fn decision(&self, runs: &[Run<'_>], routes: &[(&Edge, &str, &str)], values: &[f64]) -> Decision {
@@ -273,5 +349,5 @@ impl<'a> Try<'a> {
     }
 }
 
-/// A stage on a node, and its milliseconds per item.
-type Run<'a> = (&'a StageProfile, &'a Machine, f64);
+/// A stage on a node, and what it takes there.
+type Run<'a> = (&'a StageProfile, &'a Machine, &'a Service);

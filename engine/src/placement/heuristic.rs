@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::decision::{Decision, Mode, SiteFlow};
-use super::evaluate::evaluate;
+use super::evaluate::Judge;
 use super::model::{Allowed, End, GB_PER_H, Model};
 use super::problem::Problem;
 use crate::error::Result;
@@ -24,14 +24,15 @@ const ORDERS_MAX: usize = 10;
 /// # Errors
 /// `Invalid` if the problem is not right.
 pub fn heuristic(problem: &Problem) -> Result<Option<(f64, Decision)>> {
-    let model = Model::new(problem, Mode::Paper)?;
+    let model = Model::new(problem, Mode::Paper, None)?;
+    let judge = Judge::new(problem, Mode::Paper);
     let orders = orders(&model);
     let mut best: Option<(f64, Decision)> = None;
     for variants in combinations(&model) {
         for order in &orders {
             for assignment in assign(&model, &variants, order) {
                 let decision = assignment.decision(problem, &model, &variants);
-                let judged = evaluate(problem, Mode::Paper, &decision);
+                let judged = judge.judge(&decision, None);
                 let cost = judged.cost_usd_per_h();
                 if judged.is_feasible() && best.as_ref().is_none_or(|(least, _)| cost < *least) {
                     best = Some((cost, decision));

@@ -101,7 +101,8 @@ pub fn prototype(folder: &Path) -> Result<Problem> {
             return Err(line.wrong("this worker is in no tier").way_out("list it in workers_partition.json"));
         };
         let (name, site) = (line.text(0), sites[*tier].name.clone());
-        nodes.push(Machine { name, site, usd_per_h: line.number(1)?, slots: 1, class: None });
+        let usd_per_h = line.number(1)?;
+        nodes.push(Machine { name, site, usd_per_h, slots: 1, class: None, memory_mb: None });
     }
     let links = prototype_links(folder, &sites, &tier_of)?;
     let rates = csv(&folder.join("input_injection_rates.csv"), 2)?;
@@ -116,14 +117,15 @@ pub fn prototype(folder: &Path) -> Result<Problem> {
         .iter()
         .map(|line| {
             let (stage, class, variant) = (line.text(0), line.text(1), line.text(2));
-            Ok(Service { stage, variant, class, ms_per_item: line.number(3)? })
+            let ms_per_item = line.number(3)?;
+            Ok(Service { stage, variant, class, ms_per_item, p95_ms: None, memory_mb: 0.0 })
         })
         .collect::<Result<_>>()?;
     let mut stages: Vec<StageProfile> = Vec::new();
     for Service { stage, variant, .. } in &services {
         let known = stages.iter().position(|known| known.name == *stage).unwrap_or_else(|| {
             let (name, variants) = (stage.clone(), Vec::new());
-            stages.push(StageProfile { name, variants, nodes: None, stays_at_site: false });
+            stages.push(plain_stage(name, variants));
             stages.len() - 1
         });
         if !stages[known].variants.contains(variant) {
@@ -143,6 +145,11 @@ pub fn prototype(folder: &Path) -> Result<Problem> {
     Ok(problem)
 }
 
+/// A stage that may run anywhere and waits for no batch.
+fn plain_stage(name: String, variants: Vec<String>) -> StageProfile {
+    StageProfile { name, variants, nodes: None, stays_at_site: false, batch_deadline_ms: 0.0 }
+}
+
 fn prototype_links(folder: &Path, sites: &[Site], tier_of: &BTreeMap<&String, usize>) -> Result<Vec<Link>> {
     let mut prices: BTreeMap<(usize, usize), f64> = BTreeMap::new();
     for line in csv(&folder.join("workers_workers_link.csv"), 3)? {
@@ -160,6 +167,7 @@ fn prototype_links(folder: &Path, sites: &[Site], tier_of: &BTreeMap<&String, us
         // What the prototype does not list is free.
         usd_per_gb: prices.get(&pair).unwrap_or(&0.0) * LINK_PRICE_FACTOR,
         mbit_per_s: None,
+        round_trip_ms: 0.0,
     });
     Ok(links.collect())
 }
@@ -256,6 +264,8 @@ struct InstanceLink {
     dst: u64,
     usd_per_gb: f64,
     cap_mbps: Option<f64>,
+    #[serde(default)]
+    rtt_ms: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -310,21 +320,22 @@ impl Instance {
     fn problem(self) -> Result<Problem> {
         let wrong = |what: String| Error::new(ErrorKind::Invalid, what);
         if self.slo_ms.is_some() {
-            return Err(
-                wrong("slo_ms is given, and no plan can be held to it yet".into()).way_out("make it null")
-            );
+            let message =
+                "slo_ms is given, but no ceiling of utilisation, and without one a queue has no bound";
+            return Err(wrong(message.into()).way_out("make it null, and give both as objectives"));
         }
         let names: BTreeMap<u64, &String> = self.sites.iter().map(|site| (site.id, &site.name)).collect();
         let site = |id: u64| {
             names.get(&id).map(|name| (*name).clone()).ok_or_else(|| wrong(format!("there is no site {id}")))
         };
         let link = |link: &InstanceLink| {
-            let (usd_per_gb, mbit_per_s) = (link.usd_per_gb, link.cap_mbps);
-            Ok(Link { from: site(link.src)?, to: site(link.dst)?, usd_per_gb, mbit_per_s })
+            let (from, to, round_trip_ms) =
+                (site(link.src)?, site(link.dst)?, link.rtt_ms.unwrap_or_default());
+            Ok(Link { from, to, usd_per_gb: link.usd_per_gb, mbit_per_s: link.cap_mbps, round_trip_ms })
         };
         let worker = |worker: &InstanceWorker| {
             let (name, site, usd_per_h) = (worker.name.clone(), site(worker.site)?, worker.usd_per_h);
-            Ok(Machine { name, site, usd_per_h, slots: 1, class: None })
+            Ok(Machine { name, site, usd_per_h, slots: 1, class: None, memory_mb: None })
         };
         let source = |source: &InstanceSource| {
             let (name, site, rate_per_s) = (source.name.clone(), site(source.site)?, source.rate);
@@ -335,8 +346,10 @@ impl Instance {
             Edge { from, to, items_per_item: edge.ratio, kb_per_item }
         };
         let stage = |stage: &InstanceStage| {
-            let variants = stage.variants.iter().map(|variant| variant.name.clone()).collect();
-            StageProfile { name: stage.name.clone(), variants, nodes: None, stays_at_site: false }
+            plain_stage(
+                stage.name.clone(),
+                stage.variants.iter().map(|variant| variant.name.clone()).collect(),
+            )
         };
         let services = self.services()?;
         let (accuracy, floor) = self.accuracy()?;
@@ -378,6 +391,8 @@ impl Instance {
                     variant: variant.name.clone(),
                     class: worker.name.clone(),
                     ms_per_item,
+                    p95_ms: None,
+                    memory_mb: 0.0,
                 }));
             }
         }

@@ -74,6 +74,9 @@ pub struct Link {
     /// Megabits per second (10^6 bits), if it is bounded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mbit_per_s: Option<f64>,
+    /// Milliseconds there and back.
+    #[serde(default)]
+    pub round_trip_ms: f64,
 }
 
 /// A node.
@@ -92,6 +95,9 @@ pub struct Machine {
     /// Whose services it has in the profile; its own name if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
+    /// Megabytes for the models of all stages it hosts, if they are bounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mb: Option<f64>,
 }
 
 fn one() -> u32 {
@@ -138,6 +144,9 @@ pub struct StageProfile {
     /// Its input may not leave the site it comes from.
     #[serde(default)]
     pub stays_at_site: bool,
+    /// Milliseconds that an item waits for others of its batch, at most.
+    #[serde(default)]
+    pub batch_deadline_ms: f64,
 }
 
 /// A stream into a stage.
@@ -166,6 +175,12 @@ pub struct Service {
     pub class: String,
     /// Milliseconds of a slot per item.
     pub ms_per_item: f64,
+    /// Milliseconds that one call takes with its whole batch, in 95 of 100 cases; `ms_per_item` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95_ms: Option<f64>,
+    /// Megabytes that a node holds while it hosts this.
+    #[serde(default)]
+    pub memory_mb: f64,
 }
 
 /// How accurate a combination of variants is.
@@ -241,6 +256,10 @@ pub struct Objectives {
     /// How busy a slot may be, above 0 and up to 1.
     #[serde(default = "whole")]
     pub utilisation_max: f64,
+    /// Milliseconds from a source to where its items end, along every path, in 95 of 100 cases. It is held against
+    /// the bound of [`Evaluation::p95_ms`](super::Evaluation::p95_ms), which needs a `utilisation_max` below 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95_ms_max: Option<f64>,
 }
 
 fn whole() -> f64 {
@@ -249,7 +268,7 @@ fn whole() -> f64 {
 
 impl Default for Objectives {
     fn default() -> Self {
-        Self { accuracy_min: None, utilisation_max: whole() }
+        Self { accuracy_min: None, utilisation_max: whole(), p95_ms_max: None }
     }
 }
 
@@ -264,6 +283,7 @@ impl From<&Infrastructure> for Machines {
             to: link.to.clone(),
             usd_per_gb: link.usd_per_gb,
             mbit_per_s: Some(link.mbit_per_s),
+            round_trip_ms: link.round_trip_ms,
         });
         let nodes = infrastructure.nodes.iter().map(|node| Machine {
             name: node.name.clone(),
@@ -271,6 +291,7 @@ impl From<&Infrastructure> for Machines {
             usd_per_h: node.usd_per_h,
             slots: u32::try_from(node.slots).unwrap_or(u32::MAX),
             class: None,
+            memory_mb: None,
         });
         Self { sites, links: links.collect(), nodes: nodes.collect() }
     }
@@ -286,10 +307,21 @@ impl Problem {
         self.check_machines()?;
         self.check_profile()?;
         self.check_accuracy()?;
-        let Objectives { accuracy_min, utilisation_max } = self.objectives;
+        self.check_objectives()
+    }
+
+    fn check_objectives(&self) -> Result<()> {
+        let Objectives { accuracy_min, utilisation_max, p95_ms_max } = self.objectives;
         if !(utilisation_max > 0.0 && utilisation_max <= 1.0) {
             let message = format!("objectives: utilisation_max is {utilisation_max}");
             return Err(invalid(message, "give a number above 0, up to 1"));
+        }
+        if let Some(most) = p95_ms_max {
+            number("objectives", "p95_ms_max", most)?;
+            if utilisation_max == 1.0 {
+                let message = "objectives: p95_ms_max is given, but a queue before slots that are always busy has no bound";
+                return Err(invalid(message, "give a utilisation_max below 1, such as 0.7"));
+            }
         }
         match accuracy_min {
             Some(floor) if !floor.is_finite() => {
@@ -342,12 +374,13 @@ impl Problem {
             false => Err(invalid(format!("{what} names site \"{site}\", which is not there"), "name a site")),
         };
         let mut pairs = BTreeSet::new();
-        for Link { from, to, usd_per_gb, mbit_per_s } in links {
+        for Link { from, to, usd_per_gb, mbit_per_s, round_trip_ms } in links {
             let what = format!("the link from \"{from}\" to \"{to}\"");
             known(what.clone(), from)?;
             known(what.clone(), to)?;
             number(&what, "usd_per_gb", *usd_per_gb)?;
             number(&what, "mbit_per_s", mbit_per_s.unwrap_or_default())?;
+            number(&what, "round_trip_ms", *round_trip_ms)?;
             if !pairs.insert((from, to)) {
                 return Err(invalid(format!("{what} is there twice"), "leave one out"));
             }
@@ -356,6 +389,7 @@ impl Problem {
             let what = format!("node \"{}\"", node.name);
             known(what.clone(), &node.site)?;
             number(&what, "usd_per_h", node.usd_per_h)?;
+            number(&what, "memory_mb", node.memory_mb.unwrap_or_default())?;
             if node.slots == 0 {
                 return Err(invalid(format!("{what} has no slots"), "give it one, or leave it out"));
             }
@@ -376,6 +410,7 @@ impl Problem {
         for stage in stages {
             let what = format!("stage \"{}\"", stage.name);
             unique(&format!("{what}: variant"), stage.variants.iter())?;
+            number(&what, "batch_deadline_ms", stage.batch_deadline_ms)?;
             if stage.variants.is_empty() {
                 return Err(invalid(format!("{what} has no variant"), "list one"));
             }
@@ -397,6 +432,8 @@ impl Problem {
             let what = format!("the service of \"{}\" on \"{}\"", service.stage, service.class);
             self.variant(&what, &service.stage, &service.variant)?;
             number(&what, "ms_per_item", service.ms_per_item)?;
+            number(&what, "p95_ms", service.p95_ms.unwrap_or_default())?;
+            number(&what, "memory_mb", service.memory_mb)?;
             if !classes.contains(&*service.class) {
                 return Err(invalid(format!("{what}: no node is of that class"), "name a class or node"));
             }
@@ -502,7 +539,8 @@ pub(super) fn invalid(message: impl Into<String>, way_out: &str) -> Error {
     Error::new(ErrorKind::Invalid, message).at("placement").way_out(way_out)
 }
 
-fn number(what: &str, key: &str, value: f64) -> Result<()> {
+/// Refuses what is no number from 0 to the largest.
+pub(super) fn number(what: &str, key: &str, value: f64) -> Result<()> {
     match (0.0..=NUMBER_MAX).contains(&value) {
         true => Ok(()),
         false => Err(invalid(

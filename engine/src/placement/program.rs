@@ -21,12 +21,27 @@ pub(super) struct Program {
     /// Whether a stage uses a tier or one above it; in the paper's mode.
     pub(super) heights: Vec<Variable>,
     pub(super) routes: Vec<Route>,
+    pub(super) hosts: Vec<Host>,
+    /// By stage and by edge: the worst that it takes, in parts of the bound of latency; where that may bind.
+    pub(super) worst: Vec<Option<Variable>>,
+    pub(super) longest: Vec<Option<Variable>>,
 }
 
 /// How many nodes of a class are used.
 #[derive(Clone, Copy)]
 pub(super) struct Count {
     pub(super) class: usize,
+    /// Whose nodes; of all stages where they are shared.
+    pub(super) line: usize,
+    /// By which variant, if it is of one.
+    pub(super) variant: Option<usize>,
+    pub(super) column: Variable,
+}
+
+/// Whether a node that is kept apart hosts a variant of a stage.
+#[derive(Clone, Copy)]
+pub(super) struct Host {
+    pub(super) share: Variable,
     pub(super) column: Variable,
 }
 
@@ -58,6 +73,9 @@ impl Program {
             counts: Vec::new(),
             heights: Vec::new(),
             routes: Vec::new(),
+            hosts: Vec::new(),
+            worst: Vec::new(),
+            longest: Vec::new(),
         };
         program.add_shares(model, given);
         program.add_counts(model, held);
@@ -66,6 +84,9 @@ impl Program {
         }
         program.add_routes(model);
         program.add_accuracy(model, given);
+        if let Some(most) = model.p95_ms_max {
+            program.add_latency(model, most);
+        }
         program
     }
 
@@ -77,7 +98,7 @@ impl Program {
     /// How many numbers a solution of it holds.
     pub(super) fn columns(&self) -> usize {
         let shares = self.shares.iter().flatten().flatten().flatten().count();
-        shares + self.counts.len() + self.routes.len()
+        shares + self.counts.len() + self.routes.len() + self.hosts.len()
     }
 
     fn row(&mut self, terms: Terms, op: ComparisonOp, bound: f64) {
@@ -85,7 +106,13 @@ impl Program {
     }
 
     fn add_shares(&mut self, model: &Model, given: &Given) {
-        for (stage, given) in model.stages.iter().zip(given) {
+        for (v, (stage, given)) in model.stages.iter().zip(given).enumerate() {
+            // Who is not told what each node hosts pays for starts by what is hosted at least.
+            let usd = |k: usize, class: usize, work: f64| {
+                let here =
+                    model.mode == Mode::Shared && !model.classes[class].is_apart && stage.rate_per_s > 0.0;
+                if here { model.start_usd(v, k, class) * work.max(1.0) } else { 0.0 }
+            };
             let can = |k: usize| {
                 given.is_none_or(|variant| variant == k) && stage.work[k].iter().any(Option::is_some)
             };
@@ -94,8 +121,9 @@ impl Program {
                 .collect();
             let shares: Vec<Vec<Option<Variable>>> = (0..stage.work.len())
                 .map(|k| {
-                    let works = stage.work[k].iter().map(|work| work.filter(|_| can(k)));
-                    works.map(|work| work.map(|_| self.problem.add_var(0.0, (0.0, 1.0)))).collect()
+                    let works = stage.work[k].iter().map(|work| work.filter(|_| can(k))).enumerate();
+                    let mut add = |class, work| self.problem.add_var(usd(k, class, work), (0.0, 1.0));
+                    works.map(|(class, work)| work.map(|work| add(class, work))).collect()
                 })
                 .collect();
             if given.is_none() {
@@ -116,33 +144,33 @@ impl Program {
 
     /// The nodes there must be for what they are to do.
     fn add_counts(&mut self, model: &Model, held: Option<&Held>) {
+        let mut columns: Vec<Option<Variable>> = vec![None; model.classes.len()];
         for (class, entry) in model.classes.iter().enumerate() {
             let most = entry.nodes.len() as f64;
-            let users: Vec<usize> = (0..model.stages.len())
-                .filter(|v| model.stages[*v].rate_per_s > 0.0)
-                .filter(|v| self.shares[*v].iter().any(|by_class| by_class[class].is_some()))
-                .collect();
             let mut whole = Vec::new();
-            let groups: Vec<(Option<usize>, Vec<usize>)> = match model.mode {
-                Mode::Shared => vec![(None, users)],
-                Mode::Exclusive | Mode::Paper => users.iter().map(|v| (Some(*v), vec![*v])).collect(),
-            };
-            for (stage, users) in groups.into_iter().filter(|(_, users)| !users.is_empty()) {
-                let held = held.and_then(|held| held[stage.unwrap_or(0)][class]);
+            for Group { line, usd_per_h, users } in self.groups(model, class) {
+                let held = held.and_then(|held| held[line][class]);
                 let range = held.map_or((0.0, most), |count| (count, count));
-                let column = self.problem.add_var(entry.usd_per_h, range);
-                if stage.is_none() {
+                let column = self.problem.add_var(usd_per_h, range);
+                if model.mode == Mode::Shared {
                     let mut load = vec![(column, -1.0)];
-                    load.extend(users.iter().flat_map(|v| self.loads(model, *v, class)));
+                    load.extend(self.loads(model, class, &users));
                     self.row(load, ComparisonOp::Le, 0.0);
+                    self.add_hosts(model, class, &users, column);
                 }
-                for v in users {
-                    let load = self.loads(model, v, class);
-                    if stage.is_some() || load.iter().any(|(_, work)| *work < 1.0) {
+                for of_stage in users.chunk_by(|a, b| a.0 == b.0) {
+                    let load = self.loads(model, class, of_stage);
+                    if model.mode != Mode::Shared || load.iter().any(|(_, work)| *work < 1.0) {
                         self.pay_whole(load, column);
                     }
                 }
-                self.counts.push(Count { class, column });
+                if let Some(twin) = entry.twin.and_then(|twin| columns[twin]) {
+                    // Of nodes that are the same, the first are used first.
+                    self.row(vec![(column, 1.0), (twin, -1.0)], ComparisonOp::Le, 0.0);
+                }
+                columns[class] = Some(column);
+                let variant = users.iter().all(|user| *user == users[0]).then_some(users[0].1);
+                self.counts.push(Count { class, line, variant, column });
                 whole.push((column, 1.0));
             }
             if whole.len() > 1 {
@@ -151,10 +179,56 @@ impl Program {
         }
     }
 
-    fn loads(&self, model: &Model, stage: usize, class: usize) -> Terms {
-        let work = &model.stages[stage].work;
-        let shares = self.shares[stage].iter().zip(work);
-        shares.filter_map(|(share, work)| Some((share[class]?, work[class]?))).collect()
+    /// Who has nodes of a class counted together.
+    fn groups(&self, model: &Model, class: usize) -> Vec<Group> {
+        let usd_per_h = model.classes[class].usd_per_h;
+        let stages = (0..model.stages.len()).filter(|v| model.stages[*v].rate_per_s > 0.0);
+        let pairs = stages.flat_map(|v| (0..self.shares[v].len()).map(move |k| (v, k)));
+        let users: Vec<(usize, usize)> =
+            pairs.filter(|(v, k)| self.shares[*v][*k][class].is_some()).collect();
+        if model.mode == Mode::Shared {
+            let line = 0;
+            return if users.is_empty() { Vec::new() } else { vec![Group { line, usd_per_h, users }] };
+        }
+        // A start has its price by variant.
+        let is_same = |a: &(usize, usize), b: &(usize, usize)| a.0 == b.0 && model.usd_per_start == 0.0;
+        let group = |users: &[(usize, usize)]| Group {
+            line: users[0].0,
+            usd_per_h: usd_per_h + model.start_usd(users[0].0, users[0].1, class),
+            users: users.to_vec(),
+        };
+        users.chunk_by(is_same).map(group).collect()
+    }
+
+    /// What stages and variants ask of the nodes of a class.
+    fn loads(&self, model: &Model, class: usize, users: &[(usize, usize)]) -> Terms {
+        let load =
+            |(v, k): &(usize, usize)| Some((self.shares[*v][*k][class]?, model.stages[*v].work[*k][class]?));
+        users.iter().filter_map(load).collect()
+    }
+
+    /// Where memory may bind or a start has a price: what each node hosts, and that it can hold it.
+    fn add_hosts(&mut self, model: &Model, class: usize, users: &[(usize, usize)], count: Variable) {
+        let entry = &model.classes[class];
+        let mut memory = Vec::new();
+        for (&(v, k), (share, work)) in users.iter().zip(self.loads(model, class, users)) {
+            let memory_mb =
+                entry.memory_mb.map_or(0.0, |most| model.stages[v].memory_mb[k][class] / most.max(1e-6));
+            let usd = model.start_usd(v, k, class);
+            if entry.is_apart && (memory_mb > 0.0 || usd > 0.0) {
+                let column = self.problem.add_var(usd, (0.0, 1.0));
+                self.row(vec![(share, work.max(1.0)), (column, -1.0)], ComparisonOp::Le, 0.0);
+                self.row(vec![(column, 1.0), (count, -1.0)], ComparisonOp::Le, 0.0);
+                self.hosts.push(Host { share, column });
+                memory.push((column, memory_mb));
+            } else {
+                memory.push((share, memory_mb * work.max(1.0)));
+            }
+        }
+        if entry.memory_mb.is_some() {
+            memory.push((count, -1.0));
+            self.row(memory, ComparisonOp::Le, 0.0);
+        }
     }
 
     /// A whole node is paid for any share: of a node that could take more than all of the demand, the load alone
@@ -253,6 +327,48 @@ impl Program {
         }
     }
 
+    /// A stage takes at least the mean of its nodes, an edge that of its ways, and a path what they take together.
+    fn add_latency(&mut self, model: &Model, most: f64) {
+        let scale = most.max(1e-6);
+        self.worst = vec![None; model.stages.len()];
+        self.longest = vec![None; model.edges.len()];
+        let until: Vec<Variable> =
+            model.stages.iter().map(|_| self.problem.add_var(0.0, (0.0, most / scale))).collect();
+        for (v, stage) in model.stages.iter().enumerate().filter(|(_, stage)| stage.rate_per_s > 0.0) {
+            let shares = self.shares[v].iter().zip(&stage.latency_ms);
+            let shares = shares.flat_map(|(by_class, ms)| by_class.iter().zip(ms));
+            let row = shares.filter_map(|(share, ms)| Some(((*share)?, ms / scale))).collect();
+            self.worst[v] = Some(self.at_least(row));
+        }
+        for (number, edge) in model.edges.iter().enumerate() {
+            let round_trip = |route: &Route| {
+                let way = model.way(edge.to, route.from, route.to);
+                (route.column, way.map_or(0.0, |way| way.round_trip_ms) / scale)
+            };
+            let row: Terms =
+                self.routes.iter().filter(|route| route.edge == number).map(round_trip).collect();
+            if row.iter().any(|(_, ms)| *ms > 0.0) {
+                self.longest[number] = Some(self.at_least(row));
+            }
+            let mut row = vec![(until[edge.to], -1.0)];
+            row.extend(
+                self.worst[edge.to].into_iter().chain(self.longest[number]).map(|column| (column, 1.0)),
+            );
+            if let End::Stage(from) = edge.from {
+                row.push((until[from], 1.0));
+            }
+            self.row(row, ComparisonOp::Le, 0.0);
+        }
+    }
+
+    /// A column that is no less than a sum.
+    fn at_least(&mut self, mut row: Terms) -> Variable {
+        let column = self.problem.add_var(0.0, (0.0, 1.0));
+        row.push((column, -1.0));
+        self.row(row, ComparisonOp::Le, 0.0);
+        column
+    }
+
     fn add_accuracy(&mut self, model: &Model, given: &Given) {
         match &model.accuracy {
             Allowed::All => {}
@@ -288,6 +404,15 @@ impl Program {
     }
 }
 
+/// Stages and variants that have nodes of a class counted together.
+struct Group {
+    /// Of what is held.
+    line: usize,
+    usd_per_h: f64,
+    /// Those of a stage after each other.
+    users: Vec<(usize, usize)>,
+}
+
 /// The different sizes of a stream's items, and the variants that send them.
 fn sizes(program: &Program, edge: &Flow) -> Vec<(f64, Vec<usize>)> {
     let End::Stage(u) = edge.from else { return vec![(edge.kb_per_s[0], vec![0])] };
@@ -319,11 +444,13 @@ pub(super) enum Relaxed {
 }
 
 /// A change of a relaxation that narrows it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Cut {
     Fix(Variable, f64),
     AtMost(Variable, f64),
     AtLeast(Variable, f64),
+    /// None of these.
+    Without(Vec<Variable>),
 }
 
 impl Cut {
@@ -334,6 +461,10 @@ impl Cut {
             Self::Fix(column, value) => solution.fix_var(column, value),
             Self::AtMost(column, bound) => solution.add_constraint(single(column), ComparisonOp::Le, bound),
             Self::AtLeast(column, bound) => solution.add_constraint(single(column), ComparisonOp::Ge, bound),
+            Self::Without(columns) => {
+                let sum: Terms = columns.into_iter().map(|column| (column, 1.0)).collect();
+                solution.add_constraint(sum.as_slice(), ComparisonOp::Le, 0.0)
+            }
         })
     }
 }

@@ -10,53 +10,124 @@ use super::problem::Problem;
 use super::program::{Given, Program};
 
 /// Shares below this are what the arithmetic left over.
-const NOTHING: f64 = 1e-7;
+pub(super) const NOTHING: f64 = 1e-7;
 
 /// The plan of a solution. Nodes that have nothing to do are not in it.
 pub(super) fn decision(problem: &Problem, model: &Model, program: &Program, solution: &Solution) -> Decision {
     let mut decision = Decision::default();
-    // By class: how many of its nodes are taken.
-    let mut taken = vec![0; model.classes.len()];
     let mut shares: Vec<Vec<f64>> = Vec::new();
-    let mut work = vec![0.0; model.classes.len()];
-    for (v, stage) in model.stages.iter().enumerate() {
-        let (variant, by_class) = chosen(program, solution, v);
-        for (class, share) in by_class.iter().enumerate().filter(|(_, share)| **share > 0.0) {
-            work[class] += share * stage.work[variant][class].unwrap_or(f64::INFINITY);
+    let mut tasks: Vec<Vec<Task>> = vec![Vec::new(); model.classes.len()];
+    for (stage, entry) in model.stages.iter().enumerate() {
+        let (variant, by_class) = chosen(program, solution, stage);
+        for (class, &share) in by_class.iter().enumerate().filter(|(_, share)| **share > 0.0) {
+            let load = share * entry.work[variant][class].unwrap_or(f64::INFINITY);
+            tasks[class].push(Task { stage, variant, share, load });
         }
         shares.push(by_class);
-        let profile = &problem.profile.stages[stage.place];
+        let profile = &problem.profile.stages[entry.place];
         decision.variants.insert(profile.name.clone(), profile.variants[variant].clone());
+        if entry.rate_per_s > 0.0 {
+            decision.rates_per_s.insert(profile.name.clone(), BTreeMap::new());
+        }
     }
-    for (v, stage) in model.stages.iter().enumerate() {
-        let profile = &problem.profile.stages[stage.place];
-        let variant = &decision.variants[&profile.name];
-        let variant = profile.variants.iter().position(|known| known == variant).unwrap_or_default();
-        let mut rates = BTreeMap::new();
-        if stage.rate_per_s == 0.0 {
-            continue;
+    for (class, tasks) in tasks.iter_mut().enumerate() {
+        tasks.retain(|task| model.stages[task.stage].rate_per_s > 0.0);
+        let counts = program.counts.iter().filter(|count| count.class == class);
+        let counted = counts.map(|count| solution.var_value(count.column)).sum();
+        for (node, stage, share) in hosted(model, class, tasks, counted) {
+            let entry = &model.stages[stage];
+            let rates = decision.rates_per_s.get_mut(&problem.profile.stages[entry.place].name);
+            let node = &problem.machines.nodes[model.classes[class].nodes[node]].name;
+            rates.expect("it has a rate").insert(node.clone(), share * entry.rate_per_s);
         }
-        for (class, &share) in shares[v].iter().enumerate().filter(|(_, share)| **share > 0.0) {
-            let nodes = &model.classes[class].nodes;
-            let load = match model.mode {
-                Mode::Shared => work[class],
-                Mode::Exclusive | Mode::Paper => share * stage.work[variant][class].unwrap_or(f64::INFINITY),
-            };
-            let count = ((load - NOTHING).ceil().max(1.0) as usize).min(nodes.len());
-            let first = if model.mode == Mode::Shared { 0 } else { taken[class] };
-            taken[class] += count;
-            for &place in nodes.iter().skip(first).take(count) {
-                let rate = share * stage.rate_per_s / count as f64;
-                rates.insert(problem.machines.nodes[place].name.clone(), rate);
-            }
-        }
-        decision.rates_per_s.insert(profile.name.clone(), rates);
     }
     decision.flows = match model.mode {
         Mode::Paper => proportional(problem, model, &shares),
         Mode::Exclusive | Mode::Shared => routed(problem, model, program, solution),
     };
     decision
+}
+
+/// What a class does for a stage.
+#[derive(Clone, Copy)]
+struct Task {
+    stage: usize,
+    variant: usize,
+    /// Of the stage's demand.
+    share: f64,
+    /// In nodes.
+    load: f64,
+}
+
+fn whole(load: f64, most: usize) -> usize {
+    ((load - NOTHING).ceil().max(1.0) as usize).min(most)
+}
+
+/// Which node of a class, by its place in the class, does what part of the demand of which stage.
+fn hosted(model: &Model, class: usize, tasks: &[Task], counted: f64) -> Vec<(usize, usize, f64)> {
+    let entry = &model.classes[class];
+    let even = |task: &Task, first: usize, count: usize| {
+        let (stage, share) = (task.stage, task.share / count as f64);
+        (first..first + count).map(move |node| (node, stage, share))
+    };
+    if model.mode != Mode::Shared {
+        let mut first = 0;
+        let mut own = |task: &Task| {
+            let count = whole(task.load, entry.nodes.len().saturating_sub(first).max(1));
+            first += count;
+            even(task, first - count, count)
+        };
+        // More than there are is what a relaxation asks; the judge refuses it.
+        return tasks.iter().flat_map(&mut own).filter(|(node, ..)| *node < entry.nodes.len()).collect();
+    }
+    let count = whole(tasks.iter().map(|task| task.load).sum(), entry.nodes.len());
+    if count == 1 || entry.memory_mb.is_none() && model.usd_per_start == 0.0 {
+        return tasks.iter().flat_map(|task| even(task, 0, count)).collect();
+    }
+    // Memory may ask for more nodes than the load does.
+    pack(model, class, tasks, count.max(whole(counted, entry.nodes.len())))
+}
+
+/// Gives tasks to nodes so that few nodes start anything: first what would start, the largest first, each to the node
+/// that it fills best, then what runs there already.
+fn pack(model: &Model, class: usize, tasks: &[Task], count: usize) -> Vec<(usize, usize, f64)> {
+    let entry = &model.classes[class];
+    let starts = |task: &Task| model.start_usd(task.stage, task.variant, class) > 0.0;
+    let mut tasks = tasks.to_vec();
+    tasks.sort_by(|a, b| starts(b).cmp(&starts(a)).then(b.load.total_cmp(&a.load)));
+    let mut free = vec![1.0; count];
+    let mut memory = vec![entry.memory_mb.unwrap_or(f64::INFINITY); count];
+    let mut hosted = Vec::new();
+    for task in tasks {
+        let memory_mb = model.stages[task.stage].memory_mb[task.variant][class];
+        let mut left = task.load;
+        let mut nodes: Vec<usize> = (0..count).collect();
+        loop {
+            let fits = |node: &usize| memory[*node] >= memory_mb * (1.0 - NOTHING);
+            let can: Vec<usize> = nodes.iter().copied().filter(fits).collect();
+            // The tightest of those that can take all that is left, else the one that takes most.
+            let tightest = can.iter().filter(|node| free[**node] + NOTHING >= left);
+            let tightest = tightest.min_by(|a, b| free[**a].total_cmp(&free[**b]));
+            let widest = || can.iter().max_by(|a, b| free[**a].total_cmp(&free[**b]));
+            // Where none is left the judge refuses what becomes of it.
+            let all = if can.is_empty() { 0 } else { nodes[0] };
+            let node = *tightest.or_else(widest).unwrap_or(&all);
+            let last = nodes.len() == 1 || can.len() <= 1;
+            let load = if last || free[node] + NOTHING >= left { left } else { free[node].max(0.0) };
+            let part = if task.load > 0.0 { load / task.load } else { 1.0 };
+            if part > 0.0 {
+                hosted.push((node, task.stage, task.share * part));
+                memory[node] -= memory_mb;
+            }
+            free[node] -= load;
+            left -= load;
+            nodes.retain(|other| *other != node);
+            if left <= 0.0 {
+                break;
+            }
+        }
+    }
+    hosted
 }
 
 /// The variant of each stage in a solution that has chosen all.

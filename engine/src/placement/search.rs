@@ -9,9 +9,10 @@ use std::rc::Rc;
 
 use microlp::{Solution, Variable};
 
-use super::decision::{Answer, Decision, Mode, Status};
-use super::evaluate::evaluate;
-use super::model::{End, Model};
+use super::branching::{Taste, Undecided, WHOLE, nearest, open_choice, undecided};
+use super::decision::{Answer, Decision, Mode, Running, Status};
+use super::evaluate::{Evaluation, Judge};
+use super::model::{End, Model, Stage};
 use super::problem::Problem;
 use super::program::{Count, Cut, Given, Held, Program, Relaxed};
 use super::reading;
@@ -23,8 +24,14 @@ use crate::random::mix;
 /// kept.
 const OPEN_COLUMNS_MAX: usize = 2_000_000;
 
-/// How far from a whole number is whole.
-const WHOLE: f64 = 1e-6;
+/// Choices of all variants that are rounded as soon as they are found.
+const CHOICES_ROUNDED: u64 = 6;
+
+/// After how many linear programs it is first looked for what no better plan has; then after four times as many.
+const PROBE_AFTER: u64 = 200;
+
+/// Numbers of nodes that are looked at one by one, at most.
+const PROBED_COUNTS_MAX: usize = 200;
 
 /// After how many parts another plan is sought by rounding.
 const ROUND_EVERY: u64 = 24;
@@ -46,7 +53,7 @@ struct Part {
     bound: f64,
     number: u64,
     program: Rc<Program>,
-    given: bool,
+    given: Given,
     solution: Solution,
 }
 
@@ -73,15 +80,22 @@ impl Eq for Part {}
 
 pub(super) struct Search<'a> {
     problem: &'a Problem,
-    model: &'a Model,
+    model: Model,
     budget: &'a Budget<'a>,
+    judge: Judge<'a>,
+    running: Option<&'a Running>,
     best: Option<Best>,
     /// Nothing that was given up is cheaper.
     floor: f64,
     open: BinaryHeap<Part>,
     columns: usize,
     solved: u64,
+    parts: u64,
     rounds: u64,
+    /// Choices of all variants that were rounded.
+    choices: u64,
+    /// When what cannot be in a better plan was looked for last, and the cost that it was to be better than.
+    probed: (u64, f64),
     /// The next window to improve, whether none helps any more, and when it was tried last.
     window: usize,
     settled: bool,
@@ -92,26 +106,38 @@ pub(super) struct Search<'a> {
 
 /// The best plan so far.
 struct Best {
+    /// Starts included.
     cost: f64,
     decision: Decision,
+    judged: Evaluation,
     choice: Given,
     /// By stage and class: how many nodes, where a stage has nodes of its own.
     counts: Vec<Vec<f64>>,
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(problem: &'a Problem, model: &'a Model, budget: &'a Budget<'a>) -> Self {
+    pub(super) fn new(
+        problem: &'a Problem,
+        model: Model,
+        budget: &'a Budget<'a>,
+        running: Option<&'a Running>,
+    ) -> Self {
         let (open, floor) = (BinaryHeap::new(), f64::INFINITY);
         Self {
             problem,
+            judge: Judge::new(problem, model.mode),
             model,
             budget,
+            running,
             best: None,
             floor,
             open,
             columns: 0,
             solved: 0,
+            parts: 0,
             rounds: 0,
+            choices: 0,
+            probed: (PROBE_AFTER / 4, f64::INFINITY),
             window: 0,
             settled: false,
             improved: 0,
@@ -121,10 +147,7 @@ impl<'a> Search<'a> {
 
     /// Searches until the best plan is proved or the budget is spent.
     pub(super) fn run(mut self) -> Answer {
-        let given: Given = vec![None; self.model.stages.len()];
-        let program = Rc::new(Program::new(self.model, &given, None));
-        let root = program.solve();
-        self.open_part(&program, false, root, 0.0);
+        self.open_root(0.0);
         while let Some(part) = self.open.pop() {
             self.columns -= part.program.columns();
             if self.is_done(part.bound) {
@@ -136,13 +159,96 @@ impl<'a> Search<'a> {
                 self.floor = self.floor.min(part.bound);
                 break;
             }
+            let bound = part.bound;
             self.branch(part);
             if self.solved >= IMPROVE_AFTER.max(self.improved * 2) && !self.settled {
                 self.improve();
                 self.improved = self.solved;
             }
+            let cost = self.best.as_ref().map_or(f64::INFINITY, |best| best.cost);
+            if self.solved >= self.probed.0 * 4 && cost < self.probed.1 {
+                self.probe(bound);
+                self.probed = (self.solved, cost);
+            }
         }
         self.answer()
+    }
+
+    /// Begins the search. No plan costs less than `parent`.
+    fn open_root(&mut self, parent: f64) {
+        let only = |stage: &Stage| {
+            let mut can = (0..stage.work.len()).filter(|k| stage.work[*k].iter().any(Option::is_some));
+            can.next().filter(|_| can.next().is_none())
+        };
+        let given: Given = self.model.stages.iter().map(only).collect();
+        let program = Rc::new(Program::new(&self.model, &given, None));
+        let root = program.solve();
+        self.open_part(&program, &given, root, parent);
+    }
+
+    /// Leaves out variants and nodes that no better plan has, and begins again with what is left, if that is less.
+    fn probe(&mut self, bound: f64) {
+        let given: Given = vec![None; self.model.stages.len()];
+        let program = Program::new(&self.model, &given, None);
+        let Relaxed::Solved(root) = program.solve() else { return };
+        let mut lost = Vec::new();
+        for (v, choices) in program.choices.iter().enumerate() {
+            for (k, choice) in choices.iter().enumerate() {
+                let Some(column) = choice.filter(|column| root.var_value(*column) < 0.5) else { continue };
+                if !self.may_go_on() {
+                    return;
+                }
+                if self.is_lost(Cut::Fix(column, 1.0).apply(root.clone())) {
+                    lost.push((v, k));
+                }
+            }
+        }
+        let mut useless = Vec::new();
+        if program.counts.len() <= PROBED_COUNTS_MAX {
+            for count in program.counts.iter().filter(|count| root.var_value(count.column) < WHOLE) {
+                if !self.may_go_on() {
+                    return;
+                }
+                if self.is_lost(Cut::AtLeast(count.column, 1.0).apply(root.clone())) {
+                    useless.push(*count);
+                }
+            }
+        }
+        if lost.is_empty() && useless.is_empty() {
+            return;
+        }
+        for (v, k) in lost {
+            self.model.stages[v].work[k].fill(None);
+        }
+        let is_shared = self.model.mode == Mode::Shared;
+        for Count { line, variant, class, .. } in useless {
+            let busy = self.model.stages.iter_mut().enumerate().filter(|(_, stage)| stage.rate_per_s > 0.0);
+            for (_, stage) in busy.filter(|(v, _)| is_shared || *v == line) {
+                let works = stage.work.iter_mut().enumerate();
+                let works = works.filter(|(k, _)| is_shared || variant.is_none_or(|of| of == *k));
+                works.for_each(|(_, by_class)| by_class[class] = None);
+            }
+        }
+        self.open.clear();
+        self.columns = 0;
+        self.open_root(bound);
+    }
+
+    /// Whether a narrowed program holds no better plan.
+    fn is_lost(&mut self, relaxed: Relaxed) -> bool {
+        self.solved += 1;
+        match relaxed {
+            Relaxed::Infeasible => true,
+            Relaxed::Unknown => false,
+            Relaxed::Solved(solution) => {
+                let bound = solution.objective();
+                let is_done = self.is_done(bound);
+                if is_done {
+                    self.floor = self.floor.min(bound);
+                }
+                is_done
+            }
+        }
     }
 
     fn answer(self) -> Answer {
@@ -155,9 +261,15 @@ impl<'a> Search<'a> {
             }
             Some(_) => (Status::Feasible, Some(proved)),
         };
-        let cost_usd_per_h = self.best.as_ref().map(|best| best.cost);
-        let decision = self.best.map(|best| best.decision);
-        Answer { status, decision, cost_usd_per_h, bound_usd_per_h: bound, programs: self.solved }
+        let mut answer =
+            Answer { status, bound_usd_per_h: bound, programs: self.solved, ..Answer::default() };
+        if let Some(Best { decision, judged, .. }) = self.best {
+            answer.cost_usd_per_h = Some(judged.cost_usd_per_h());
+            answer.decision = Some(decision);
+            (answer.starts, answer.starts_usd_per_h) = (judged.starts, judged.starts_usd_per_h);
+            (answer.utilisation, answer.p95_ms) = (judged.utilisation, judged.p95_ms);
+        }
+        answer
     }
 
     fn may_go_on(&self) -> bool {
@@ -169,7 +281,7 @@ impl<'a> Search<'a> {
     }
 
     /// Keeps a part for later, if it may hold something better.
-    fn open_part(&mut self, program: &Rc<Program>, given: bool, relaxed: Relaxed, parent: f64) {
+    fn open_part(&mut self, program: &Rc<Program>, given: &Given, relaxed: Relaxed, parent: f64) {
         self.solved += 1;
         match relaxed {
             Relaxed::Infeasible => {}
@@ -182,25 +294,30 @@ impl<'a> Search<'a> {
                     return;
                 }
                 self.columns += columns;
-                let (program, number) = (Rc::clone(program), self.solved);
-                self.open.push(Part { bound, number, program, given, solution });
+                self.parts += 1;
+                let (program, number) = (Rc::clone(program), self.parts);
+                self.open.push(Part { bound, number, program, given: given.clone(), solution });
             }
         }
     }
 
     fn branch(&mut self, part: Part) {
         let Part { bound, program, given, solution, number } = part;
+        let is_given = given.iter().all(Option::is_some);
         if number % ROUND_EVERY == 1 {
             // At the root each in turn: a good plan at once spares most of the search.
             for _ in 0..if number == 1 { 3 } else { 1 } {
-                self.round(&program, given, solution.clone());
+                self.round(&program, is_given, solution.clone());
             }
             if self.is_done(bound) {
                 self.floor = self.floor.min(bound);
                 return;
             }
         }
-        let Some(next) = undecided(self.model, &program, &solution) else {
+        if let Some((column, stage, variant)) = open_choice(&program, &given, &solution) {
+            return self.choose(&program, &given, &solution, bound, (column, stage, variant));
+        }
+        let Some(next) = undecided(&self.model, &program, &solution) else {
             if self.keep(&program, &solution) > bound * (1.0 + GAP_PROVED) {
                 // Proportional traffic costs more than the free routing of the program.
                 self.floor = self.floor.min(bound);
@@ -208,8 +325,36 @@ impl<'a> Search<'a> {
             return;
         };
         for cut in next.cuts() {
-            self.open_part(&program, given, cut.apply(solution.clone()), bound);
+            self.open_part(&program, &given, cut.apply(solution.clone()), bound);
         }
+    }
+
+    /// Opens a variant of a stage, and all others. When all are chosen, the rest goes on in the smaller program of that
+    /// choice.
+    fn choose(
+        &mut self,
+        program: &Rc<Program>,
+        given: &Given,
+        solution: &Solution,
+        bound: f64,
+        (column, stage, variant): (Variable, usize, usize),
+    ) {
+        let mut chosen = given.clone();
+        chosen[stage] = Some(variant);
+        self.open_part(program, given, Cut::Fix(column, 0.0).apply(solution.clone()), bound);
+        if chosen.iter().any(Option::is_none) {
+            return self.open_part(program, &chosen, Cut::Fix(column, 1.0).apply(solution.clone()), bound);
+        }
+        let smaller = Rc::new(Program::new(&self.model, &chosen, None));
+        let relaxed = smaller.solve();
+        if let Relaxed::Solved(solution) = &relaxed
+            && self.choices < CHOICES_ROUNDED
+        {
+            self.choices += 1;
+            let solution = solution.clone();
+            (0..3).for_each(|_| self.round(&smaller, true, solution.clone()));
+        }
+        self.open_part(&smaller, &chosen, relaxed, bound);
     }
 
     /// Follows the optimum down by making whole what is nearest to it, to a plan or to nothing.
@@ -218,11 +363,11 @@ impl<'a> Search<'a> {
         let taste = Taste::turn(self.rounds);
         self.rounds += 1;
         while !self.is_done(solution.objective()) && self.may_go_on() {
-            let next = nearest(self.model, &program, &solution, taste);
+            let next = nearest(&self.model, &program, &solution, taste);
             if !given && !matches!(next, Some(Undecided::Choice(_))) {
                 // Every variant is chosen: go on in the smaller program of that choice.
                 given = true;
-                program = Rc::new(Program::new(self.model, &variants(&program, &solution), None));
+                program = Rc::new(Program::new(&self.model, &variants(&program, &solution), None));
                 let Relaxed::Solved(smaller) = program.solve() else { return };
                 solution = smaller;
                 continue;
@@ -246,16 +391,16 @@ impl<'a> Search<'a> {
 
     /// Takes a whole solution as a plan, if the judge agrees and it is the best so far. Returns its cost.
     fn keep(&mut self, program: &Program, solution: &Solution) -> f64 {
-        let decision = reading::decision(self.problem, self.model, program, solution);
-        let judged = evaluate(self.problem, self.model.mode, &decision);
+        let decision = reading::decision(self.problem, &self.model, program, solution);
+        let judged = self.judge.judge(&decision, self.running);
         if !judged.is_feasible() {
             return f64::INFINITY;
         }
-        let cost = judged.cost_usd_per_h();
+        let cost = judged.cost_usd_per_h() + judged.starts_usd_per_h;
         if self.best.as_ref().is_none_or(|best| cost < best.cost) {
             let choice = reading::choice(program, solution);
-            let counts = reading::counts(self.model, program, solution);
-            self.best = Some(Best { cost, decision, choice, counts });
+            let counts = reading::counts(&self.model, program, solution);
+            self.best = Some(Best { cost, decision, judged, choice, counts });
             self.settled = false;
         }
         cost
@@ -271,14 +416,14 @@ impl<'a> Search<'a> {
             let cost = best.cost;
             let (choice, counts) = (best.choice.clone(), best.counts.clone());
             self.polished = cost;
-            for swap in swaps(self.model, &choice, &counts, tries) {
+            for swap in swaps(&self.model, &choice, &counts, tries) {
                 if !self.may_go_on() {
                     return;
                 }
                 let lines = counts.iter().enumerate();
                 let lines = lines.map(|(v, own)| if v == swap.stage { &swap.counts } else { own });
                 let held = lines.map(|line| line.iter().copied().map(Some).collect()).collect();
-                let program = Program::new(self.model, &choice, Some(&held));
+                let program = Program::new(&self.model, &choice, Some(&held));
                 self.solved += 1;
                 tries -= 1;
                 if let Relaxed::Solved(solution) = program.solve()
@@ -306,8 +451,11 @@ impl<'a> Search<'a> {
         while failed < 2 * pairs.len() && self.solved < most && self.may_go_on() {
             let before = self.best.as_ref().map(|best| best.cost);
             let turn = self.window;
-            let window =
-                if turn % 2 == 0 { Window::Stages(pairs[turn / 2 % pairs.len()]) } else { Window::Classes(turn) };
+            let window = if turn.is_multiple_of(2) {
+                Window::Stages(pairs[turn / 2 % pairs.len()])
+            } else {
+                Window::Classes(turn)
+            };
             self.search_window(window);
             failed = if self.best.as_ref().map(|best| best.cost) < before { 0 } else { failed + 1 };
             self.window += 1;
@@ -332,7 +480,7 @@ impl<'a> Search<'a> {
             counts.iter().enumerate().map(hold).collect()
         };
         let held: Held = best.counts.iter().enumerate().map(line).collect();
-        let program = Rc::new(Program::new(self.model, &given, Some(&held)));
+        let program = Rc::new(Program::new(&self.model, &given, Some(&held)));
         let mut open = BinaryHeap::new();
         let mut left = WINDOW_PROGRAMS_MAX;
         let mut cuts = vec![program.solve()];
@@ -343,7 +491,7 @@ impl<'a> Search<'a> {
                 if let Relaxed::Solved(solution) = relaxed {
                     let bound = solution.objective();
                     let (program, number) = (Rc::clone(&program), self.solved);
-                    open.push(Part { bound, number, program, given: true, solution });
+                    open.push(Part { bound, number, program, given: given.clone(), solution });
                 }
             }
             let Some(part) = open.pop() else { return };
@@ -353,7 +501,7 @@ impl<'a> Search<'a> {
             if left % WINDOW_ROUND_EVERY == WINDOW_ROUND_EVERY - 1 {
                 self.round(&program, true, part.solution.clone());
             }
-            match undecided(self.model, &program, &part.solution) {
+            match undecided(&self.model, &program, &part.solution) {
                 Some(next) => cuts.extend(next.cuts().map(|cut| cut.apply(part.solution.clone()))),
                 None => _ = self.keep(&program, &part.solution),
             }
@@ -373,109 +521,6 @@ enum Window {
 /// Whether a class is among those of a turn: about three of eight, and others each time.
 fn is_drawn(turn: usize, class: usize) -> bool {
     mix(((turn as u64) << 32) ^ class as u64) % 8 < 3
-}
-
-/// What must be whole and is not.
-#[derive(Clone, Copy)]
-enum Undecided {
-    Choice(Variable),
-    Height(Variable, f64),
-    Count(Variable, f64),
-}
-
-impl Undecided {
-    /// Two parts that hold every plan between them.
-    fn cuts(self) -> [Cut; 2] {
-        match self {
-            Self::Choice(column) | Self::Height(column, _) => [Cut::Fix(column, 1.0), Cut::Fix(column, 0.0)],
-            Self::Count(column, value) => {
-                [Cut::AtMost(column, value.floor()), Cut::AtLeast(column, value.ceil())]
-            }
-        }
-    }
-
-    /// The value to try, and the one to try if that leads nowhere.
-    fn values(self, taste: Taste) -> [Cut; 2] {
-        match self {
-            Self::Choice(column) => [1.0, 0.0].map(|value| Cut::Fix(column, value)),
-            Self::Height(column, value) => [value.round(), 1.0 - value.round()].map(|v| Cut::Fix(column, v)),
-            Self::Count(column, value) => {
-                let up = match taste {
-                    Taste::Up => true,
-                    Taste::Near => value.fract() >= 0.5,
-                    Taste::Frugal => false,
-                };
-                let values = if up { [value.ceil(), value.floor()] } else { [value.floor(), value.ceil()] };
-                values.map(|value| Cut::Fix(column, value))
-            }
-        }
-    }
-}
-
-/// How to round numbers of nodes. None is best everywhere, so they take turns.
-#[derive(Clone, Copy)]
-enum Taste {
-    /// Up, those first that lack least.
-    Up,
-    /// To the nearest, those first that are nearest.
-    Near,
-    /// Down, the dearest nodes first.
-    Frugal,
-}
-
-impl Taste {
-    fn turn(turn: u64) -> Self {
-        [Self::Up, Self::Frugal, Self::Near][turn as usize % 3]
-    }
-}
-
-fn fraction(value: f64) -> f64 {
-    (value - value.round()).abs()
-}
-
-/// What to branch on next: a variant, else a tier, else the number of nodes with most money in doubt.
-fn undecided(model: &Model, program: &Program, solution: &Solution) -> Option<Undecided> {
-    choice_or_height(program, solution).or_else(|| {
-        let doubt =
-            |count: &Count| fraction(solution.var_value(count.column)) * model.classes[count.class].usd_per_h;
-        let open = open_counts(program, solution);
-        let worst = open.max_by(|a, b| doubt(a).total_cmp(&doubt(b)))?;
-        Some(Undecided::Count(worst.column, solution.var_value(worst.column)))
-    })
-}
-
-/// What to round next: a variant, else a tier, else a number of nodes by taste.
-fn nearest(model: &Model, program: &Program, solution: &Solution, taste: Taste) -> Option<Undecided> {
-    choice_or_height(program, solution).or_else(|| {
-        let distance = |count: &Count| {
-            let value = solution.var_value(count.column);
-            match taste {
-                Taste::Up => value.ceil() - value,
-                Taste::Near => fraction(value),
-                Taste::Frugal => -model.classes[count.class].usd_per_h,
-            }
-        };
-        let open = open_counts(program, solution);
-        let nearest = open.min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
-        Some(Undecided::Count(nearest.column, solution.var_value(nearest.column)))
-    })
-}
-
-fn open_counts<'a>(program: &'a Program, solution: &'a Solution) -> impl Iterator<Item = &'a Count> {
-    program.counts.iter().filter(|count| fraction(solution.var_value(count.column)) > WHOLE)
-}
-
-fn choice_or_height(program: &Program, solution: &Solution) -> Option<Undecided> {
-    let value = |column: &Variable| solution.var_value(*column);
-    let stages = program.choices.iter().filter_map(|choices| {
-        let most = choices.iter().flatten().max_by(|a, b| value(a).total_cmp(&value(b)))?;
-        (fraction(value(most)) > WHOLE).then_some(most)
-    });
-    if let Some(column) = stages.max_by(|a, b| value(a).total_cmp(&value(b))) {
-        return Some(Undecided::Choice(*column));
-    }
-    let height = program.heights.iter().find(|column| fraction(value(column)) > WHOLE)?;
-    Some(Undecided::Height(*height, value(height)))
 }
 
 /// The variant of each stage in a solution that has chosen all.

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::explain::{Change, smallest_change};
 use super::problem::Problem;
-use super::{Answer, Budget, Mode, Status, evaluate, heuristic, import, solve};
+use super::{Answer, Budget, Mode, Running, Status, evaluate, heuristic, import, solve, solve_from};
 
 const MODES: [Mode; 3] = [Mode::Paper, Mode::Exclusive, Mode::Shared];
 
@@ -117,7 +118,7 @@ fn the_heuristic_is_feasible_and_never_below_the_optimum() {
 #[test]
 fn what_is_not_right_is_refused_in_words() {
     type Spoil = fn(&mut Problem);
-    let cases: [(Spoil, &str); 14] = [
+    let cases: [(Spoil, &str); 20] = [
         (|p| p.rates.sources[0].rate_per_s = -1.0, "source \"ReadImage\": rate_per_s is -1"),
         (|p| p.rates.sources[0].rate_per_s = f64::NAN, "source \"ReadImage\": rate_per_s is NaN"),
         (|p| p.rates.sources[1].site = "moon".into(), "source \"ReadSpeech\" names site \"moon\""),
@@ -132,6 +133,15 @@ fn what_is_not_right_is_refused_in_words() {
         (|p| p.profile.stages[0].nodes = Some(vec!["moon".into()]), "names node \"moon\""),
         (|p| p.profile.accuracy = None, "the profile tells no accuracy"),
         (|p| p.objectives.utilisation_max = 1.5, "utilisation_max is 1.5"),
+        (|p| p.objectives.p95_ms_max = Some(100.0), "a queue before slots that are always busy has no bound"),
+        (|p| p.objectives.p95_ms_max = Some(f64::NAN), "p95_ms_max is NaN"),
+        (|p| p.profile.services[0].memory_mb = -1.0, "memory_mb is -1"),
+        (|p| p.machines.links[0].round_trip_ms = f64::INFINITY, "round_trip_ms is inf"),
+        (|p| p.profile.stages[0].batch_deadline_ms = -0.5, "batch_deadline_ms is -0.5"),
+        (
+            |p| p.profile.stages.extend((0..300).map(|i| named(p, i)).collect::<Vec<_>>()),
+            "stages (256 are the most)",
+        ),
     ];
     for (spoil, words) in cases {
         let mut problem = published(40.0, 56.0);
@@ -148,7 +158,11 @@ fn a_wrong_line_is_refused_with_its_place() {
         std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
     }
     let cases = [
-        ("workers_specs.csv", "workflow-compute-cpu-1,0.096\nworkflow-compute-cpu-2,cheap\n", "workers_specs.csv:2"),
+        (
+            "workers_specs.csv",
+            "workflow-compute-cpu-1,0.096\nworkflow-compute-cpu-2,cheap\n",
+            "workers_specs.csv:2",
+        ),
         ("workers_specs.csv", "moon,1\n", "this worker is in no tier"),
         ("logical_graph.csv", "ReadImage\n", "logical_graph.csv:1: 1 fields instead of 2"),
         ("accuracy_requirement.json", "{\n\"threshold\": \"high\"}", "line 2"),
@@ -163,4 +177,76 @@ fn a_wrong_line_is_refused_with_its_place() {
     }
     let error = import::instance(&folder.path().join("nothing.json")).unwrap_err();
     assert!(error.to_string().contains("nothing.json"), "{error}");
+}
+
+fn named(problem: &Problem, number: usize) -> super::problem::StageProfile {
+    super::problem::StageProfile { name: format!("stage{number}"), ..problem.profile.stages[0].clone() }
+}
+
+#[test]
+fn a_missing_service_or_combination_is_no_plan_of_it() {
+    let mut problem = published(10.0, 58.0);
+    let whole = check(&problem, Mode::Shared, &Budget::unlimited());
+    let variants = whole.decision.unwrap().variants;
+    let Some(super::problem::Accuracy::Table { stages, rows }) = &mut problem.profile.accuracy else {
+        panic!()
+    };
+    let chosen: Vec<&String> = stages.iter().map(|stage| &variants[stage]).collect();
+    rows.retain(|row| row.variants.iter().collect::<Vec<_>>() != chosen);
+    let without = check(&problem, Mode::Shared, &Budget::unlimited());
+    assert!(without.decision.is_none_or(|decision| decision.variants != variants));
+    problem.profile.services.retain(|service| service.stage != "VQA");
+    assert_eq!(check(&problem, Mode::Shared, &Budget::unlimited()).status, Status::Infeasible);
+    assert_eq!(smallest_change(&problem, Mode::Shared, &Budget::unlimited()).unwrap(), []);
+}
+
+#[test]
+fn where_there_is_no_plan_every_change_that_is_named_makes_one() {
+    let mut kinds = std::collections::HashSet::new();
+    let mut problems = vec![published(70.0, 59.0), published(80.0, 58.0), published(400.0, 50.0)];
+    let mut slow = published(10.0, 56.0);
+    slow.objectives.utilisation_max = 0.5;
+    slow.objectives.p95_ms_max = Some(60.0);
+    let mut narrow = published(20.0, 57.0);
+    narrow.machines.links.iter_mut().for_each(|link| link.mbit_per_s = Some(0.2));
+    narrow.machines.nodes.iter_mut().for_each(|node| node.memory_mb = Some(100.0));
+    narrow.profile.services.iter_mut().for_each(|service| service.memory_mb = 60.0);
+    problems.extend([slow, narrow]);
+    for problem in problems {
+        for mode in MODES {
+            let changes = smallest_change(&problem, mode, &Budget::unlimited()).unwrap();
+            let has_plan = solve(&problem, mode, &Budget::programs(2_000)).unwrap().decision.is_some();
+            assert!(!has_plan || changes.is_empty(), "{mode:?}: {changes:?}");
+            for change in changes {
+                let mut changed = problem.clone();
+                change.apply(&mut changed);
+                // Any plan will do.
+                changed.machines.nodes.iter_mut().for_each(|node| node.usd_per_h = 0.0);
+                changed.machines.links.iter_mut().for_each(|link| link.usd_per_gb = 0.0);
+                let answer = check(&changed, mode, &Budget::programs(2_000));
+                assert!(answer.decision.is_some(), "{mode:?}: {change} ({change:?})");
+                kinds.insert(std::mem::discriminant(&change));
+                if let Change::Rates { factor } = change {
+                    assert!(factor > 0.0 && factor < 1.0);
+                }
+            }
+        }
+    }
+    assert!(kinds.len() >= 5, "{} kinds of change", kinds.len());
+}
+
+#[test]
+fn a_plan_that_runs_is_kept_where_that_costs_nothing() {
+    let problem = published(40.0, 56.0);
+    for mode in MODES {
+        let first = check(&problem, mode, &Budget::unlimited());
+        let running = Running { decision: first.decision.unwrap(), usd_per_start: 0.02 };
+        let again = solve_from(&problem, mode, &Budget::unlimited(), &running).unwrap();
+        assert_eq!(again.starts, Some(0), "{mode:?}");
+        let (cost, before) = (again.cost_usd_per_h.unwrap(), first.cost_usd_per_h.unwrap());
+        assert!((cost - before).abs() < 1e-6 * before, "{mode:?}: {cost} instead of {before}");
+        let mut dear = running.clone();
+        dear.usd_per_start = f64::NAN;
+        assert!(solve_from(&problem, mode, &Budget::unlimited(), &dear).is_err());
+    }
 }

@@ -189,6 +189,8 @@ impl Profile {
                     variant: variant.clone(),
                     class: class.clone(),
                     ms_per_item: 1e3 / best.items_per_s * weights[&*stage.name],
+                    p95_ms: Some(best.p95_ms),
+                    memory_mb: best.memory_mb,
                 });
             }
         }
@@ -200,12 +202,16 @@ impl Profile {
         })
     }
 
-    fn planned_stage(&self, stage: &MeasuredStage, _classes: &BTreeSet<String>) -> StageProfile {
+    fn planned_stage(&self, stage: &MeasuredStage, classes: &BTreeSet<String>) -> StageProfile {
+        let mut pairs = stage.variants.iter().flat_map(|v| classes.iter().map(move |c| (v, c)));
+        // Nothing waits for a batch of one.
+        let waits = pairs.any(|(v, c)| self.best(&stage.name, v, c).is_some_and(|best| best.batch > 1));
         StageProfile {
             name: stage.name.clone(),
             variants: stage.variants.clone(),
             nodes: None,
             stays_at_site: stage.stays_at_site,
+            batch_deadline_ms: if waits { stage.batch_deadline_ms } else { 0.0 },
         }
     }
 

@@ -1,16 +1,21 @@
 //! The solver held against its dull twin on random problems, in every mode.
 
-use super::cheapest;
+use std::collections::BTreeMap;
+
 use super::simplex::{Row, minimum};
+use super::{cheapest, cheapest_from};
 use crate::placement::problem::{
     Accuracy, AccuracyRow, Edge, Link, Loss, Machine, Machines, Objectives, Problem, Profile, Rates, Service,
     Site, Source, StageProfile,
 };
-use crate::placement::{Budget, Mode, Status, evaluate, solve};
+use crate::placement::{Budget, Decision, Mode, Running, Status, evaluate, evaluate_from, solve, solve_from};
 use crate::random::Random;
 
 /// Random problems per mode.
 const PROBLEMS: u64 = 2_000;
+
+/// Random problems per mode with memory, latency and a running plan.
+const LIMITED: u64 = 700;
 
 fn between(random: &mut Random, least: f64, most: f64) -> f64 {
     least + (most - least) * random.below(1 << 20) as f64 / f64::from(1 << 20)
@@ -29,7 +34,8 @@ fn random_machines(random: &mut Random, mode: Mode) -> Machines {
         if a.name != b.name && random.percent(85) {
             let usd_per_gb = if random.percent(20) { 0.0 } else { between(random, 0.01, 1.0) };
             let mbit_per_s = random.percent(25).then(|| between(random, 0.5, 60.0));
-            links.push(Link { from: a.name.clone(), to: b.name.clone(), usd_per_gb, mbit_per_s });
+            let (from, to, round_trip_ms) = (a.name.clone(), b.name.clone(), 0.0);
+            links.push(Link { from, to, usd_per_gb, mbit_per_s, round_trip_ms });
         }
     }
     let mut nodes = Vec::new();
@@ -38,7 +44,7 @@ fn random_machines(random: &mut Random, mode: Mode) -> Machines {
         let class = random.below(3);
         let usd_per_h = 0.1 + class as f64 * 0.3;
         let (slots, class) = (1 + class as u32 % 2, Some(format!("class{class}")));
-        nodes.push(Machine { name: format!("node{i}"), site, usd_per_h, slots, class });
+        nodes.push(Machine { name: format!("node{i}"), site, usd_per_h, slots, class, memory_mb: None });
     }
     Machines { sites, links, nodes }
 }
@@ -69,7 +75,14 @@ fn random_profile(random: &mut Random, machines: &Machines, sources: &[Source]) 
             for class in able {
                 let ms_per_item = between(random, 10.0, 60.0) * (1 + k) as f64;
                 let (stage, variant, class) = (name.clone(), variant.clone(), class.to_owned());
-                profile.services.push(Service { stage, variant, class, ms_per_item });
+                profile.services.push(Service {
+                    stage,
+                    variant,
+                    class,
+                    ms_per_item,
+                    p95_ms: None,
+                    memory_mb: 0.0,
+                });
             }
         }
         let pinned = random.percent(15);
@@ -77,7 +90,7 @@ fn random_profile(random: &mut Random, machines: &Machines, sources: &[Source]) 
         nodes.retain(|_| random.percent(70));
         let (nodes, stays_at_site) = (pinned.then_some(nodes), random.percent(10));
         names.push(name.clone());
-        profile.stages.push(StageProfile { name, variants, nodes, stays_at_site });
+        profile.stages.push(StageProfile { name, variants, nodes, stays_at_site, batch_deadline_ms: 0.0 });
     }
     profile
 }
@@ -105,6 +118,61 @@ fn random_accuracy(random: &mut Random, profile: &Profile) -> Accuracy {
     let row = |variants| AccuracyRow { variants, accuracy: between(random, 75.0, 100.0) };
     let stages = profile.stages.iter().map(|stage| stage.name.clone()).collect();
     Accuracy::Table { stages, rows: rows.into_iter().map(row).collect() }
+}
+
+/// Adds memory, round trips and a bound of latency; few nodes and stages are left, for the twin tries much more.
+fn limit(random: &mut Random, problem: &mut Problem, mode: Mode) {
+    let Problem { machines, profile, objectives, .. } = problem;
+    machines.nodes.truncate(3);
+    let names: Vec<String> = machines.nodes.iter().map(|node| node.name.clone()).collect();
+    profile
+        .stages
+        .iter_mut()
+        .flat_map(|stage| &mut stage.nodes)
+        .for_each(|nodes| nodes.retain(|n| names.contains(n)));
+    let stages = if mode == Mode::Shared && names.len() > 2 { 2 } else { 3 };
+    profile.stages.truncate(stages);
+    let names: Vec<&String> = profile.stages.iter().map(|stage| &stage.name).collect();
+    profile.edges.retain(|edge| names.contains(&&edge.to));
+    profile.services.retain(|s| names.contains(&&s.stage));
+    profile.services.retain(|s| machines.nodes.iter().any(|node| node.class() == s.class));
+    match &mut profile.accuracy {
+        Some(Accuracy::Linear { losses, .. }) => losses.retain(|loss| names.contains(&&loss.stage)),
+        Some(Accuracy::Table { .. }) => (profile.accuracy, objectives.accuracy_min) = (None, None),
+        None => {}
+    }
+    if random.percent(60) {
+        machines
+            .links
+            .iter_mut()
+            .for_each(|link| link.round_trip_ms = if random.percent(50) { 40.0 } else { 0.0 });
+        profile.stages.iter_mut().for_each(|stage| stage.batch_deadline_ms = between(random, 0.0, 20.0));
+        for service in &mut profile.services {
+            let times = between(random, 0.8, 3.0);
+            service.p95_ms = random.percent(50).then_some(service.ms_per_item * times);
+        }
+        objectives.utilisation_max = 0.7;
+        objectives.p95_ms_max = Some(between(random, 100.0, 700.0));
+    }
+    if random.percent(60) {
+        profile.services.iter_mut().for_each(|service| service.memory_mb = between(random, 20.0, 300.0));
+        for node in &mut machines.nodes {
+            let memory_mb = between(random, 100.0, 600.0);
+            node.memory_mb = random.percent(70).then_some(memory_mb);
+        }
+    }
+}
+
+/// Something that may have run before.
+fn random_running(random: &mut Random, problem: &Problem) -> Running {
+    let mut decision = Decision::default();
+    for stage in &problem.profile.stages {
+        decision.variants.insert(stage.name.clone(), random.pick(&stage.variants).clone());
+        let nodes = problem.machines.nodes.iter().filter(|_| random.percent(40));
+        let rates: BTreeMap<String, f64> = nodes.map(|node| (node.name.clone(), 1.0)).collect();
+        decision.rates_per_s.insert(stage.name.clone(), rates);
+    }
+    Running { decision, usd_per_start: *random.pick(&[0.0, 0.02, 0.2]) }
 }
 
 fn random_problem(seed: u64, mode: Mode) -> Problem {
@@ -158,6 +226,65 @@ fn holds(mode: Mode) {
     }
     // The random problems are neither all easy nor all impossible.
     assert!((PROBLEMS / 5..PROBLEMS).contains(&feasible), "{feasible} are feasible");
+}
+
+/// What the same would cost without limits.
+fn solve_free(problem: &Problem, mode: Mode) -> Option<f64> {
+    let mut free = problem.clone();
+    free.machines.nodes.iter_mut().for_each(|node| node.memory_mb = None);
+    free.objectives.p95_ms_max = None;
+    solve(&free, mode, &Budget::programs(20_000)).unwrap().cost_usd_per_h
+}
+
+/// The same where memory, latency and starts count.
+fn holds_within_limits(mode: Mode) {
+    let (mut feasible, mut bound) = (0, 0);
+    for seed in 0..LIMITED {
+        let mut problem = random_problem(seed + 1_000_000, mode);
+        let mut random = Random::new(seed);
+        limit(&mut random, &mut problem, mode);
+        let running = random.percent(60).then(|| random_running(&mut random, &problem));
+        let twin = cheapest_from(&problem, mode, running.as_ref()).unwrap();
+        let solve = |budget: &Budget<'_>| match &running {
+            Some(running) => solve_from(&problem, mode, budget, running).unwrap(),
+            None => solve(&problem, mode, budget).unwrap(),
+        };
+        let answer = solve(&Budget::programs(50_000));
+        let what = format!("{mode:?}, seed {seed}: {answer:?}, and the twin has {twin:?}");
+        let Some((cost, _)) = twin else {
+            assert_eq!(answer.status, Status::Infeasible, "{what}");
+            continue;
+        };
+        feasible += 1;
+        let found = answer.cost_usd_per_h.expect(&what) + answer.starts_usd_per_h;
+        assert!((found - cost).abs() <= 1e-6 * cost.max(1e-3), "{found} {cost}: {what}");
+        assert_eq!(answer.status, Status::Optimal, "{what}");
+        assert!(answer.bound_usd_per_h.unwrap() <= found, "{what}");
+        let free = solve_free(&problem, mode);
+        bound += u64::from(free.is_none_or(|free| found > free * (1.0 + 1e-6)));
+        let judged = evaluate_from(&problem, mode, answer.decision.as_ref().unwrap(), running.as_ref());
+        assert!(judged.is_feasible(), "{:?}: {what}", judged.violations);
+        assert_eq!((judged.starts, judged.p95_ms), (answer.starts, answer.p95_ms.clone()), "{what}");
+        let early = solve(&Budget::programs(5));
+        assert!(early.bound_usd_per_h.is_some_and(|bound| bound <= cost * (1.0 + 1e-9) + 1e-12), "{what}");
+    }
+    assert!((LIMITED / 5..LIMITED).contains(&feasible), "{feasible} are feasible");
+    assert!(bound > LIMITED / 20, "only {bound} cost more within their limits");
+}
+
+#[test]
+fn paper_agrees_with_enumeration_within_limits() {
+    holds_within_limits(Mode::Paper);
+}
+
+#[test]
+fn exclusive_agrees_with_enumeration_within_limits() {
+    holds_within_limits(Mode::Exclusive);
+}
+
+#[test]
+fn shared_agrees_with_enumeration_within_limits() {
+    holds_within_limits(Mode::Shared);
 }
 
 #[test]
