@@ -1,7 +1,7 @@
 //! Benchmarks, one subcommand each; every one prints a JSON object, as kept under `runs/`.
 //!
 //! `cargo run --release -p jellybean-benches -- bare-loop | cameras | idle | memory | cuts | frame-path | workload | workload-split |
-//! moves | outage | link | sever | behind | simulate | fuzz`
+//! moves | outage | link | sever | behind | profile-twice | simulate | fuzz`
 
 #![allow(clippy::print_stdout, reason = "results go to standard output")]
 
@@ -17,6 +17,7 @@ mod link;
 mod memory;
 mod moves;
 mod outage;
+mod profile_twice;
 mod sever;
 mod simulate;
 mod workload;
@@ -56,12 +57,15 @@ fn main() -> ExitCode {
         Some("fuzz") => fuzz::run(number(1, 60), number(2, 0)),
         Some("simulate") => simulate::run(number(1, 1_000), number(2, 0)),
         Some("outage") => outage::run(number(1, 5)),
+        Some("profile-twice") => {
+            profile_twice::run(argument(1).unwrap_or_default(), argument(2).unwrap_or_default())
+        }
         Some("link") => link::run(number(1, 5)),
         Some("sever") => sever::run(number(1, 10)),
         Some("sever-end") => sever::serve(argument(1).unwrap_or_default()),
         Some("link-end") => link::serve(argument(1).unwrap_or_default(), argument(2).unwrap_or_default()),
         _ => {
-            println!("bare-loop [MODEL PAIRS SLOTS] | cameras [SECONDS] | idle [SECONDS NODES] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH] | workload-split [FOLDER BATCH] | moves [CHANGES KEYS RATE KINDS] | outage [TRIES] | link [PAIRS] | sever [TIMES] | simulate [RUNS SEED] | behind [SECONDS] | fuzz [SECONDS SEED]");
+            println!("bare-loop [MODEL PAIRS SLOTS] | cameras [SECONDS] | idle [SECONDS NODES] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH] | workload-split [FOLDER BATCH] | moves [CHANGES KEYS RATE KINDS] | outage [TRIES] | link [PAIRS] | sever [TIMES] | profile-twice FILE FILE | simulate [RUNS SEED] | behind [SECONDS] | fuzz [SECONDS SEED]");
             Ok(())
         }
     });

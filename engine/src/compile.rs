@@ -1,10 +1,12 @@
 //! Compilation: this node's part of a graph under a plan, as one timely dataflow.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use timely::dataflow::Scope;
+use timely::dataflow::operators::Inspect;
 use timely::dataflow::operators::core::Concatenate;
 use timely::worker::Worker;
 
@@ -75,11 +77,29 @@ pub(crate) fn compile(
         }
         for id in graph.ids().filter(is_here) {
             let inputs = graph.stage(id).inputs.iter().map(|from| part.input(scope, *from, id)).collect();
+            let first = scope.worker().peek_identifier();
             let stream = (graph.stage(id).build)(scope, inputs, &context(graph, id, generation));
-            part.output(id, stream);
+            let operators = first..scope.worker().peek_identifier();
+            part.output(id, watched(stream, id, operators, generation));
         }
     });
     Some(index)
+}
+
+/// Has a stage's output and operators watched, if the run is profiled.
+fn watched<'scope>(
+    stream: Erased<'scope>,
+    stage: StageId,
+    operators: Range<usize>,
+    generation: &Generation,
+) -> Erased<'scope> {
+    let Some(survey) = &generation.local.shared.survey else { return stream };
+    let show = survey.watch(stage, operators);
+    stream.inspect_core(move |event| {
+        if let Ok((_, batches)) = event {
+            show(batches);
+        }
+    })
 }
 
 /// This node's part of a dataflow, being built.

@@ -38,6 +38,7 @@ pub mod placement;
 pub mod plan;
 pub mod primitive;
 pub mod profile;
+pub mod profiling;
 mod random;
 pub mod record;
 pub mod run;
@@ -71,6 +72,7 @@ mod retune;
 mod rounding;
 mod shares;
 mod stage;
+mod survey;
 mod talk;
 mod timer;
 

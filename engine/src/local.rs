@@ -9,6 +9,7 @@ use crate::entry::Entries;
 use crate::handover::{Handover, PIECE_BYTES};
 use crate::ledger::Ledger;
 use crate::pool::Pools;
+use crate::survey::Survey;
 use crate::timer::Timers;
 
 /// What a node's threads share.
@@ -19,6 +20,8 @@ pub(crate) struct Shared {
     pub(crate) pools: Pools,
     pub(crate) entries: Entries,
     pub(crate) digest: Arc<crate::digest::Digest>,
+    /// What watches the run, if it is profiled.
+    pub(crate) survey: Option<Arc<Survey>>,
 }
 
 /// What a node's operators share; it never leaves the worker thread.

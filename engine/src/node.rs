@@ -23,6 +23,7 @@ use crate::net::{Listening, Member, Network, Presence, Wake};
 use crate::part::{OnPrepared, Part, Prepared};
 use crate::pool::Pools;
 use crate::runner::Imitate;
+use crate::survey::Survey;
 use crate::talk::Talk;
 use crate::topology::Graph;
 
@@ -83,6 +84,7 @@ pub struct Node {
     term: u32,
     load: Option<Load>,
     part: Option<Part>,
+    survey: Option<Arc<Survey>>,
     shortest_us: u64,
     ask_clock_at_us: u64,
     has_clock: bool,
@@ -153,12 +155,19 @@ impl Node {
             term: 0,
             load: None,
             part: None,
+            survey: None,
             shortest_us: u64::MAX,
             ask_clock_at_us: 0,
             has_clock,
             unanswered: None,
             _watching: watching,
         })
+    }
+
+    /// The same with everything that it runs watched.
+    pub(crate) fn watched_by(self, survey: Arc<Survey>) -> Self {
+        survey.listen(&self.worker);
+        Self { survey: Some(survey), ..self }
     }
 
     /// Runs until `quits` says so; asked at every turn, and at least once a second.
@@ -364,8 +373,8 @@ impl Node {
             );
         }
         let pools = Pools::imitating(self.settings.imitate.clone());
-        self.part =
-            Some(Part::new(graph, &self.links, &self.settings.clock, pools, self.on_prepared.clone()));
+        let (survey, on_prepared) = (self.survey.clone(), self.on_prepared.clone());
+        self.part = Some(Part::new(graph, &self.links, &self.settings.clock, pools, survey, on_prepared));
         self.load = Some(load.clone());
         Ok(())
     }

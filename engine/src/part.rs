@@ -30,6 +30,7 @@ use crate::plan::{Assignment, Plan};
 use crate::pool::Pools;
 use crate::shares::Division;
 use crate::stage::{Kind, Opened, Preparation};
+use crate::survey::Survey;
 use crate::topology::{Graph, Stage};
 
 /// What `prepare` has opened, or why it could not: from a helper thread.
@@ -83,6 +84,7 @@ impl Part {
         links: &Links,
         clock: &Clock,
         pools: Pools,
+        survey: Option<Arc<Survey>>,
         on_prepared: OnPrepared,
     ) -> Self {
         let shared = Arc::new(Shared {
@@ -92,6 +94,7 @@ impl Part {
             pools,
             entries: Entries::default(),
             digest: Arc::new(Digest::default()),
+            survey,
         });
         let local = Local::new(shared.clone());
         let (preparing, generations, passed, unsaid, degraded) = Default::default();

@@ -16,6 +16,7 @@ mod copied;
 mod feeding;
 mod frozen;
 mod reorder;
+mod trial;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -27,6 +27,7 @@ use crate::net::{Listening, Member, Network};
 use crate::node::{CONTROLLER, Node, NodeSettings, Sleeper, check_name};
 use crate::plan::Plan;
 use crate::runner::Imitate;
+use crate::survey::Survey;
 use crate::topology::Graph;
 
 /// How long a controller sleeps at most.
@@ -86,7 +87,18 @@ impl Run {
     /// # Errors
     /// What is wrong with the plan, or what could not be opened on which node; nothing runs then.
     pub fn start(graph: Arc<Graph>, plan: Plan, nodes: &[&str], clock: Clock) -> Result<Self> {
-        Self::start_threads(graph, plan, nodes, clock, |_, network| (network, None))
+        Self::start_threads(graph, plan, nodes, clock, None, |_, network| (network, None))
+    }
+
+    /// The same on one node, watched.
+    pub(crate) fn start_watched(
+        graph: Arc<Graph>,
+        plan: Plan,
+        node: &str,
+        clock: Clock,
+        survey: &Arc<Survey>,
+    ) -> Result<Self> {
+        Self::start_threads(graph, plan, &[node], clock, Some(survey), |_, network| (network, None))
     }
 
     /// The same with the nodes of an infrastructure, whose pools and links are as slow as it says.
@@ -101,7 +113,7 @@ impl Run {
     ) -> Result<Self> {
         let pipes = infrastructure.pipes(&clock)?;
         let slow = |name: &str, network| (slowed(network, pipes.clone()), infrastructure.imitate(name));
-        Self::start_threads(graph, plan, &infrastructure.names(), clock, slow)
+        Self::start_threads(graph, plan, &infrastructure.names(), clock, None, slow)
     }
 
     fn start_threads(
@@ -109,6 +121,7 @@ impl Run {
         plan: Plan,
         nodes: &[&str],
         clock: Clock,
+        survey: Option<&Arc<Survey>>,
         slow: impl Fn(&str, Arc<dyn Network>) -> (Arc<dyn Network>, Option<Imitate>),
     ) -> Result<Self> {
         let nodes: BTreeSet<String> = nodes.iter().map(|n| (*n).to_owned()).collect();
@@ -118,11 +131,15 @@ impl Run {
         for name in &nodes {
             let (network, imitate) = slow(name, hub.join(member(name)));
             let (same, clock, quits) = (graph.clone(), clock.clone(), threads.quits.clone());
+            let survey = survey.cloned();
             threads.handles.push(spawn(name, move || {
                 let blueprint = Arc::new(move |_: &str| Ok(same.clone()));
                 let settings = NodeSettings { blueprint, clock, follows_clock: false, imitate };
                 match Node::new(network, settings) {
-                    Ok(node) => node.run(&|| quits.load(Ordering::Relaxed)),
+                    Ok(node) => {
+                        let node = if let Some(survey) = survey { node.watched_by(survey) } else { node };
+                        node.run(&|| quits.load(Ordering::Relaxed));
+                    }
                     Err(error) => tracing::error!(%error, "a node could not begin"),
                 }
             })?);

@@ -42,6 +42,14 @@ pub trait Runners: Send + Sync + 'static {
         None
     }
 
+    /// The variants that an assignment can ask for, the one it gets by default first; none if there is no choice.
+    ///
+    /// # Errors
+    /// If they are not known: the family is missing, or wrong.
+    fn variants(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// How to open the runners of an assignment.
     ///
     /// # Errors

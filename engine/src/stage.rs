@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use timely::dataflow::{Scope, Stream as TimelyStream};
 
+use crate::clock::Clock;
 use crate::credit::Token;
 use crate::error::Result;
 use crate::failure::Failure;
@@ -34,6 +35,22 @@ pub(crate) type Prepare = Arc<dyn Fn(&Preparation<'_>) -> Result<Option<Opened>>
 
 /// What a stage has open on a node: its pool, its lanes.
 pub(crate) type Opened = Arc<dyn Any + Send + Sync>;
+
+/// How the runners of a stage are tried outside of a run.
+pub(crate) trait Trial: Send + Sync {
+    /// As [`Runners::variants`](crate::runner::Runners::variants).
+    fn variants(&self) -> Result<Vec<String>>;
+
+    /// Opens one as assigned, to be tried on records that came to the stage.
+    fn open(&self, assignment: &Assignment, records: Vec<Batch>) -> Result<Box<dyn Tried>>;
+}
+
+/// A runner that is being tried.
+pub(crate) trait Tried {
+    /// Has it run a batch of so many records, from record number `from` on and around; returns the microseconds that
+    /// it took, or the first item's failure.
+    fn call(&mut self, from: usize, items: usize, clock: &Clock) -> Result<u64, Failure>;
+}
 
 /// Reads a stage's output from a link's bytes.
 pub(crate) type Decode = fn(Epoch, &[u8], &dyn Fn() -> Token) -> Result<Batch>;

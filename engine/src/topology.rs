@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{StageId, is_plain};
 use crate::record::{Batch, Data, FAN_OUT_DEPTH_MAX};
 use crate::shares::Groups;
-use crate::stage::{Build, Decode, Kind, Prepare};
+use crate::stage::{Build, Decode, Kind, Prepare, Trial};
 
 /// A workflow being written: sources, stages, sinks, and the streams between them.
 ///
@@ -61,6 +61,8 @@ pub struct Stage {
     /// By which groups of keys it can be split, if it has keys.
     pub(crate) groups: Option<Groups>,
     pub(crate) decode: Decode,
+    /// How its runners are tried, if it has some.
+    pub(crate) trial: Option<Arc<dyn Trial>>,
 }
 
 impl Stage {
@@ -78,6 +80,7 @@ impl Stage {
             build,
             groups: None,
             decode: Batch::decode::<()>,
+            trial: None,
         }
     }
 

@@ -56,6 +56,13 @@ impl<M: Task> Runners for Models<M> {
         Some(self.0.name())
     }
 
+    fn variants(&self) -> Result<Vec<String>> {
+        let manifest = self.0.manifest()?;
+        let default = &manifest.default_variant().name;
+        let others = manifest.variants.iter().map(|variant| &variant.name).filter(|name| *name != default);
+        Ok(std::iter::once(default).chain(others).cloned().collect())
+    }
+
     fn resolve(&self, assignment: &Assignment) -> Result<Recipe<M::In, M::Out>> {
         let variant = assignment.variant.as_deref();
         let key = self.0.key(variant, THREADS)?;

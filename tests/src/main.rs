@@ -18,6 +18,7 @@ mod overload;
 mod own_models;
 mod plans;
 mod processes;
+mod profile;
 mod program;
 mod report;
 #[cfg(feature = "rtsp")]

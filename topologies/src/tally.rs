@@ -50,8 +50,11 @@ impl WindowCount {
 #[derive(Clone, Debug, Default)]
 pub struct Tally(Arc<Mutex<Windows>>);
 
-/// What was counted of each class, by a window's start and end in milliseconds.
-type Windows = BTreeMap<(u64, u64), BTreeMap<Arc<str>, f64>>;
+/// What was counted of each class by each camera, by a window's start and end in milliseconds.
+type Windows = BTreeMap<(u64, u64), BTreeMap<(Arc<str>, Arc<str>), f64>>;
+
+/// What was counted, by camera, a window's start in milliseconds, and class.
+pub type Counts = BTreeMap<(Arc<str>, u64, Arc<str>), f64>;
 
 impl Tally {
     /// A sink that writes on the board.
@@ -64,7 +67,7 @@ impl Tally {
     fn add(&self, count: &WindowCount) {
         let mut windows = self.lock();
         let classes = windows.entry((count.start_ms, count.end_ms)).or_default();
-        *classes.entry(count.class.clone()).or_default() += count.count;
+        *classes.entry((count.class.clone(), count.camera.clone())).or_default() += count.count;
         if windows.len() > WINDOWS_MAX {
             windows.pop_first();
         }
@@ -75,8 +78,19 @@ impl Tally {
     pub fn newest(&self) -> String {
         let windows = self.lock();
         let Some(((start_ms, end_ms), classes)) = windows.last_key_value() else { return String::new() };
-        let counts: Vec<_> = classes.iter().map(|(class, n)| format!("{class} {}", short(*n))).collect();
+        let counts: Vec<_> =
+            sums(classes).iter().map(|(class, n)| format!("{class} {}", short(*n))).collect();
         format!("{}–{} s: {}", start_ms / 1000, end_ms / 1000, counts.join("  "))
+    }
+
+    /// Takes everything off the board.
+    #[must_use]
+    pub fn take(&self) -> Counts {
+        let windows = std::mem::take(&mut *self.lock());
+        let rows = windows.into_iter().flat_map(|((start_ms, _), counts)| {
+            counts.into_iter().map(move |((class, camera), n)| ((camera, start_ms, class), n))
+        });
+        rows.collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Windows> {
@@ -88,7 +102,8 @@ impl Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let windows = self.lock();
-        let classes: BTreeSet<&Arc<str>> = windows.values().flat_map(BTreeMap::keys).collect();
+        let classes: BTreeSet<&Arc<str>> =
+            windows.values().flat_map(BTreeMap::keys).map(|(c, _)| c).collect();
         write!(f, "{:>14}", "window")?;
         for class in &classes {
             write!(f, "{class:>9}")?;
@@ -96,12 +111,20 @@ impl fmt::Display for Tally {
         for ((start_ms, end_ms), counts) in windows.iter() {
             let span = format!("{}–{} s", start_ms / 1000, end_ms / 1000);
             write!(f, "\n{span:>14}")?;
+            let counts = sums(counts);
             for class in &classes {
                 write!(f, "{:>9}", counts.get(*class).map_or("·".to_owned(), |n| short(*n)))?;
             }
         }
         Ok(())
     }
+}
+
+/// All cameras together, by class.
+fn sums(counts: &BTreeMap<(Arc<str>, Arc<str>), f64>) -> BTreeMap<&Arc<str>, f64> {
+    let mut sums = BTreeMap::new();
+    counts.iter().for_each(|((class, _), n)| *sums.entry(class).or_default() += n);
+    sums
 }
 
 fn short(n: f64) -> String {
@@ -133,5 +156,12 @@ mod tests {
         ];
         assert_eq!(tally.to_string(), table.join("\n"));
         assert_eq!(tally.newest(), "5–10 s: bus 1.5");
+        let south = WindowCount { camera: "south".into(), ..count("car", 0, 2.0) };
+        tally.add(&south);
+        assert!(tally.to_string().contains("6"), "{tally}");
+        let counts = tally.take();
+        assert_eq!(counts[&("north".into(), 0, "car".into())], 4.0);
+        assert_eq!((counts[&("south".into(), 0, "car".into())], counts.len()), (2.0, 3));
+        assert!(tally.take().is_empty());
     }
 }

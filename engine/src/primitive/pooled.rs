@@ -10,6 +10,7 @@ use timely::dataflow::operators::generic::Operator;
 
 use super::feeding::Feeding;
 use super::guarded;
+use super::trial::Trying;
 use crate::id::Epoch;
 use crate::pool::Pool;
 use crate::record::{Batch, Data, Envelope};
@@ -27,12 +28,13 @@ impl<T: Data> Stream<T> {
         input: impl Fn(&T) -> R::In + Send + Sync + 'static,
         join: impl Fn(T, R::Out) -> U + Send + Sync + 'static,
     ) -> Stream<U> {
+        let (runners, input, join) = (Arc::new(runners), Arc::new(input), Arc::new(join));
         let family = runners.family().map(str::to_owned);
+        let trial = Trying { runners: runners.clone(), input: input.clone() };
         let prepare: Prepare = Arc::new(move |at| {
             let recipe = runners.resolve(at.assignment)?;
             Ok(Some(at.pool(at.assignment.slots, &recipe)?))
         });
-        let (input, join) = (Arc::new(input), Arc::new(join));
         let build: Build = Arc::new(move |scope, mut inputs, context| {
             let (input, join, context) = (input.clone(), join.clone(), context.clone());
             let name = context.name.clone();
@@ -77,6 +79,7 @@ impl<T: Data> Stream<T> {
         });
         let mut stage = Stage::new(name, Kind::Pooled, vec![self.stage()], build).prepared_by(prepare);
         stage.family = family;
+        stage.trial = Some(Arc::new(trial));
         self.topology().add(stage)
     }
 }

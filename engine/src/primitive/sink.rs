@@ -16,16 +16,18 @@ use super::feeding::Feeding;
 use super::frozen::Frozen;
 use super::guarded;
 use super::reorder::Reorder;
+use crate::clock::Clock;
 use crate::digest::Digest;
 use crate::failure::Failure;
 use crate::generation::Passed;
-use crate::id::Epoch;
+use crate::id::{Epoch, StageId};
 use crate::ledger::Ledger;
 use crate::pool::Pool;
 use crate::record::{Batch, Data, Envelope};
 use crate::runner::{AnyRunner, Batching, Recipe, Runner};
 use crate::sink::{Sink, Writer};
 use crate::stage::{Build, Kind, Prepare, StageContext};
+use crate::survey::Survey;
 use crate::topology::{Stage, Stream};
 
 /// Records per hand-over to the writer's thread, at most.
@@ -40,12 +42,14 @@ impl<T: Data> Stream<T> {
         let prepare: Prepare = Arc::new(move |at| {
             let (sink, digest, name) = (sink.clone(), at.shared.digest.clone(), at.name.to_owned());
             let ledger = at.shared.ledger.clone();
+            let watched = at.shared.survey.clone().map(|survey| (survey, at.stage, at.shared.clock.clone()));
             let begun = AtomicBool::new(at.continues);
             let open = move || {
                 let writer = if begun.swap(true, Ordering::Relaxed) { sink.reopen() } else { sink.open() };
                 let writer = writer.map_err(|e| e.at(format!("sink \"{name}\"")))?;
                 let (name, digest, ledger) = (name.clone(), digest.clone(), ledger.clone());
-                Ok(Box::new(Writing { name, digest, ledger, writer }) as AnyRunner<_, _>)
+                let watched = watched.clone();
+                Ok(Box::new(Writing { name, digest, ledger, writer, watched }) as AnyRunner<_, _>)
             };
             let recipe = Recipe { key: format!("sink {}", at.name), open: Arc::new(open) };
             let pool: Arc<Pool<(Epoch, T), ()>> = at.pool(1, &recipe)?;
@@ -157,6 +161,8 @@ struct Writing<T> {
     digest: Arc<Digest>,
     ledger: Arc<Ledger>,
     writer: Box<dyn Writer<Record = T>>,
+    /// What watches the run, if anything does, and the clock to watch by.
+    watched: Option<(Arc<Survey>, StageId, Clock)>,
 }
 
 impl<T> Drop for Writing<T> {
@@ -172,6 +178,15 @@ impl<T: Data> Runner for Writing<T> {
     type Out = ();
 
     fn run(&mut self, batch: Vec<(Epoch, T)>) -> Vec<Result<(), Failure>> {
+        match self.watched.clone() {
+            Some((survey, sink, clock)) => survey.at_work(sink, &clock, || self.write_all(batch)),
+            None => self.write_all(batch),
+        }
+    }
+}
+
+impl<T: Data> Writing<T> {
+    fn write_all(&mut self, batch: Vec<(Epoch, T)>) -> Vec<Result<(), Failure>> {
         let mut outcomes: Vec<_> =
             batch.into_iter().map(|(epoch, record)| self.write(epoch, record)).collect();
         if let Err(failure) = guarded(|| self.writer.flush()) {
@@ -182,9 +197,7 @@ impl<T: Data> Runner for Writing<T> {
         }
         outcomes
     }
-}
 
-impl<T: Data> Writing<T> {
     /// A panic costs its record alone: opening the writer anew could cost what it holds back.
     fn write(&mut self, epoch: Epoch, record: T) -> Result<(), Failure> {
         let hash = Digest::hash(&self.name, epoch, &record);

@@ -1,6 +1,8 @@
 //! `demo`: the junction on synthetic cameras.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use jellybean_engine::source::{Pacing, Policy};
@@ -11,7 +13,7 @@ use super::progress::bars;
 use super::run::{How, Made, make_folder};
 use crate::frames::Frames;
 use crate::junction::junction;
-use crate::tally::Tally;
+use crate::tally::{Counts, Tally};
 
 /// Frames per second of the synthetic cameras.
 const FPS: u64 = 25;
@@ -54,7 +56,10 @@ impl Demo {
             cameras = cameras.policy(Policy::Latest).pacing(Pacing::Realtime);
         }
         let tally = Tally::default();
-        let graph = junction(cameras, self.frames, self.window * 1_000, &self.out, &tally).build()?;
+        let (window_ms, filmed) = (self.window * 1_000, cameras.clone());
+        let graph = junction(cameras, self.frames, window_ms, &self.out, &tally).build()?;
+        let (lanes, frames) = (usize::try_from(self.cameras)?, self.seconds * FPS);
+        let truth = move || truth(&filmed, lanes, frames, window_ms);
         let newest = tally.clone();
         let told = move || {
             format!(
@@ -62,6 +67,22 @@ impl Demo {
                 self.out.display()
             )
         };
-        Ok(Made::new(graph, None).telling(move || newest.newest(), told))
+        Ok(Made::new(graph, None).counting_truly(&newest, truth).telling(move || newest.newest(), told))
     }
+}
+
+/// How many of each class can truly be seen by each camera in each window.
+fn truth(cameras: &RoadCameras, lanes: usize, frames: u64, window_ms: u64) -> anyhow::Result<Counts> {
+    let mut seen: BTreeMap<_, BTreeSet<u64>> = BTreeMap::new();
+    for lane in 0..lanes {
+        let (scene, camera) = (cameras.scene(lane)?, Arc::<str>::from(format!("road-{lane}")));
+        for frame in 0..frames {
+            let start_ms = frame * 1_000 / FPS / window_ms * window_ms;
+            for truth in scene.render(frame).1 {
+                let key = (camera.clone(), start_ms, Arc::from(truth.class.name()));
+                seen.entry(key).or_default().insert(truth.id);
+            }
+        }
+    }
+    Ok(seen.into_iter().map(|(key, ids)| (key, ids.len() as f64)).collect())
 }

@@ -36,6 +36,8 @@ struct Described {
 
 #[derive(Subcommand)]
 enum What {
+    /// Watch a synthetic junction.
+    #[command(visible_alias = "junction")]
     Demo(demo::Demo),
     #[command(flatten)]
     Ready(Ready),
@@ -66,6 +68,11 @@ pub(super) fn description() -> String {
         None => words.len(),
     };
     serde_json::to_string(&words[from..]).unwrap_or_default()
+}
+
+/// Makes the ready-made topology that is described in these words: its name, then its options.
+pub(super) fn made_of(words: &[String], tools: &Tools) -> anyhow::Result<Made> {
+    Described::try_parse_from(words)?.what.make(tools)
 }
 
 /// Makes the ready-made topologies of their descriptions.

@@ -18,6 +18,7 @@ use jellybean_engine::{Clock, Gaps, Graph, Report, Run};
 use super::nodes::{Processes, lead, read_infrastructure};
 use super::progress::line;
 use super::{Tools, read_toml};
+use crate::tally::{Counts, Tally};
 
 /// How often the live line is drawn, and Ctrl-C looked for.
 const LOOK: Duration = Duration::from_millis(100);
@@ -68,11 +69,21 @@ pub(super) struct Made {
     pub(super) plan: Option<Plan>,
     newest: Box<dyn Fn() -> String>,
     told: Box<dyn Fn() -> String>,
+    /// What its accuracy can be told by, if it can.
+    pub(super) judged: Option<Judged>,
+}
+
+/// What the accuracy of a topology is told by.
+pub(super) struct Judged {
+    /// Where its counts end up.
+    pub(super) tally: Tally,
+    /// What they should be, if that is known.
+    pub(super) truth: Option<Box<dyn Fn() -> anyhow::Result<Counts>>>,
 }
 
 impl Made {
     pub(super) fn new(graph: Arc<Graph>, plan: Option<Plan>) -> Self {
-        Self { graph, plan, newest: Box::new(String::new), told: Box::new(String::new) }
+        Self { graph, plan, newest: Box::new(String::new), told: Box::new(String::new), judged: None }
     }
 
     /// With what is newest while it runs, and a summary at its end.
@@ -82,6 +93,20 @@ impl Made {
         told: impl Fn() -> String + 'static,
     ) -> Self {
         Self { newest: Box::new(newest), told: Box::new(told), ..self }
+    }
+
+    /// Whose accuracy is how near these counts come to what they should be.
+    pub(super) fn counting(self, tally: &Tally) -> Self {
+        Self { judged: Some(Judged { tally: tally.clone(), truth: None }), ..self }
+    }
+
+    /// The same where it is known what they should be.
+    pub(super) fn counting_truly(
+        self,
+        tally: &Tally,
+        truth: impl Fn() -> anyhow::Result<Counts> + 'static,
+    ) -> Self {
+        Self { judged: Some(Judged { tally: tally.clone(), truth: Some(Box::new(truth)) }), ..self }
     }
 }
 

@@ -48,6 +48,6 @@ impl Blur {
         let told = move || {
             format!("Faces hidden per frame, on average:\n{tally}\n\nPictures are in {}", self.out.display())
         };
-        Ok(Made::new(graph, Some(plan)).telling(move || newest.newest(), told))
+        Ok(Made::new(graph, Some(plan)).counting(&newest).telling(move || newest.newest(), told))
     }
 }

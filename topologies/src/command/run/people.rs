@@ -72,7 +72,7 @@ impl People {
                 self.out.display()
             )
         };
-        Ok(Made::new(graph, Some(plan)).telling(move || newest.newest(), told))
+        Ok(Made::new(graph, Some(plan)).counting(&newest).telling(move || newest.newest(), told))
     }
 }
 
