@@ -18,7 +18,7 @@ use crate::record::Batch;
 /// Batches that are kept of a stream, at most.
 const KEPT_MAX: usize = 64;
 /// Bytes that are kept of a stream, at most, once more than one batch is.
-const KEPT_BYTES_MAX: usize = 64 << 20;
+const KEPT_BYTES_MAX: usize = 16 << 20;
 
 /// What is seen of a run on one node.
 pub(crate) struct Survey {
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded_in_bytes() {
         let mut kept = Kept::default();
-        (0..40).for_each(|i| kept.take(&batch(i, 4 << 20)));
+        (0..40).for_each(|i| kept.take(&batch(i, 1 << 20)));
         assert!(kept.batches.iter().map(Vec::len).sum::<usize>() <= KEPT_BYTES_MAX);
         assert!(numbers(&kept).len() > 4);
     }

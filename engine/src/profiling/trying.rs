@@ -13,11 +13,12 @@ use crate::record::Batch;
 use crate::stage::Tried;
 use crate::topology::{Graph, Stage};
 
-/// Times that a variant is opened, for its memory and how long that takes: what was freed before hides some of the
-/// memory, so that the most of several is nearest.
+/// Times that a variant is opened, for its memory and how long that takes. Memory that was freed before, by runs, is
+/// taken again without a trace, so that the most of several is nearest.
 const OPENINGS: usize = 3;
-/// Calls of a batch size before they count, the first one included.
-const WARM_UPS: usize = 2;
+/// All that was opened stays open until everything is, so that none gets the memory of another; unless this process
+/// comes to hold more than this, in megabytes.
+const HELD_MB_MAX: f64 = 3_000.0;
 /// How long one batch size of one variant is called in a round at least, in microseconds.
 const TURN_US: u64 = 5_000;
 /// Rounds, at least, if they do not take much longer than there is time for.
@@ -57,15 +58,19 @@ pub(super) fn services(
     settings: &Settings<'_>,
     seconds: f64,
 ) -> Result<Vec<MeasuredService>> {
-    let mut candidates = Vec::new();
+    let (mut candidates, mut held) = (Vec::new(), Vec::new());
     for id in graph.ids().filter(|id| graph.stage(*id).trial.is_some()) {
         let stage = graph.stage(id);
         let Some(measured) = stages.iter().find(|measured| measured.name == stage.name) else { continue };
         for variant in &measured.variants {
             settings.check_on(&format!("loading {} {variant}", stage.name), 0.0)?;
-            candidates.push(open(graph, id, variant, seen, settings)?);
+            candidates.push(open(graph, id, variant, seen, settings, &mut held)?);
+            if settings.machine.resident_mb() > HELD_MB_MAX {
+                held.clear();
+            }
         }
     }
+    drop(held);
     if candidates.is_empty() {
         return Ok(Vec::new());
     }
@@ -78,17 +83,19 @@ pub(super) fn services(
     Ok(rows.collect())
 }
 
-/// Opens a variant several times, and keeps the last one.
+/// Opens a variant several times; the last one is the candidate, and the others are held.
 fn open(
     graph: &Graph,
     id: StageId,
     variant: &str,
     seen: &Watched,
     settings: &Settings<'_>,
+    held: &mut Vec<Box<dyn Tried>>,
 ) -> Result<Candidate> {
     let stage = graph.stage(id);
     let at = |e: Error| e.at(format!("stage \"{}\", variant \"{variant}\"", stage.name));
-    let (mut sizes, mut kept, mut loads_ms): (Vec<Size>, Vec<Box<dyn Tried>>, Vec<f64>) = Default::default();
+    let (mut sizes, mut loads_ms): (Vec<Size>, Vec<f64>) = Default::default();
+    let mut last: Option<Box<dyn Tried>> = None;
     for opening in 0..OPENINGS {
         let records = records(graph, stage, seen)?;
         let (before_mb, from_us) = (settings.machine.resident_mb(), settings.clock.now_us());
@@ -97,7 +104,8 @@ fn open(
         for (k, batch) in settings.batches.iter().enumerate() {
             let items = *batch as usize;
             let warm_up_us = runner.call(0, items, &settings.clock).map_err(|e| at(failed(&e)))?;
-            for _ in 1..WARM_UPS {
+            // The candidate is warm before its calls count.
+            if opening + 1 == OPENINGS {
                 runner.call(items, items, &settings.clock).map_err(|e| at(failed(&e)))?;
             }
             let memory_mb = settings.machine.resident_mb() - before_mb;
@@ -106,10 +114,9 @@ fn open(
             }
             sizes[k].memory_mb = sizes[k].memory_mb.max(memory_mb);
         }
-        // All stay open, so that none gets the memory of the one before.
-        kept.push(runner);
+        held.extend(last.replace(runner));
     }
-    let runner = kept.pop().expect("it was opened several times");
+    let runner = last.expect("it was opened several times");
     let load_ms = Times::of(loads_ms).quantile(0.5);
     Ok(Candidate { stage: stage.name.clone(), variant: variant.to_owned(), runner, load_ms, sizes, next: 0 })
 }
