@@ -2,6 +2,9 @@
 
 use jellybean_engine::profile::{MeasuredAccuracy, MeasuredEdge, MeasuredService, Profile};
 
+/// Of a machine's cores, what others may use before times become doubtful.
+const QUIET: f64 = 0.1;
+
 /// Tables of services, edges and accuracy, with what is to be known of how they were measured.
 pub(super) fn of(profile: &Profile) -> String {
     let mut text = format!("{} ({})", profile.topology, profile.topology_hash);
@@ -11,6 +14,12 @@ pub(super) fn of(profile: &Profile) -> String {
         text += &format!(
             "\nnode {}: {} cores{processor}; measured for {:.0} s, while others kept {:.2} cores busy",
             node.name, node.cores, node.seconds, node.foreign_cores
+        );
+    }
+    if let Some(node) = profile.nodes.iter().find(|node| node.foreign_cores > QUIET * f64::from(node.cores)) {
+        text += &format!(
+            "\nNode {} had too much else to do for its times to be relied on: measure it again while it is quiet.",
+            node.name
         );
     }
     text += "\n\n";
