@@ -51,6 +51,12 @@ pub struct NodeEntry {
     /// Dollars per hour.
     #[serde(default)]
     pub usd_per_h: f64,
+    /// Which node of a profile it is like; the one of its own name if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// Megabytes (10^6 bytes) for models, if they are bounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mb: Option<f64>,
 }
 
 /// A level of the infrastructure.
@@ -133,7 +139,8 @@ impl Infrastructure {
                     "name a node's site",
                 );
             }
-            if link.mbit_per_s <= 0.0 || link.round_trip_ms < 0.0 {
+            // A number that is none is neither above nor below anything.
+            if !(link.mbit_per_s > 0.0 && link.round_trip_ms >= 0.0) {
                 let message = format!("the link from \"{}\" to \"{}\" has no speed", link.from, link.to);
                 return invalid(message, "give mbit_per_s above and round_trip_ms not below 0");
             }

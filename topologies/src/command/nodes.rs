@@ -93,6 +93,18 @@ pub(super) fn of_one(graph: Arc<Graph>) -> Blueprint {
     Arc::new(move |_| Ok(graph.clone()))
 }
 
+/// The graph of a ready-made topology of its name and options, without anything that running it needs.
+pub(super) fn graph(words: &str) -> anyhow::Result<Arc<Graph>> {
+    let mut words: Vec<&str> = words.split_whitespace().collect();
+    if words.first() == Some(&"junction") {
+        words[0] = "demo";
+    }
+    match Described::try_parse_from(words)?.what {
+        What::Demo(demo) => demo.graph(),
+        What::Ready(ready) => ready.graph(),
+    }
+}
+
 /// How a process takes part in a cluster.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Joining {

@@ -120,6 +120,15 @@ impl Ready {
         .clone()
     }
 
+    /// The topology alone, with nothing fetched or opened.
+    pub(super) fn graph(&self) -> anyhow::Result<Arc<Graph>> {
+        match self {
+            Self::People(people) => people.graph(),
+            Self::Blur(blur) => blur.graph(),
+            Self::Text(text) => text.graph(),
+        }
+    }
+
     pub(super) fn make(self, tools: &Tools) -> anyhow::Result<Made> {
         match self {
             Self::People(people) => people.make(tools),

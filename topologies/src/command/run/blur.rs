@@ -1,9 +1,12 @@
 //! `run blur`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
+use jellybean_engine::Graph;
 use jellybean_operators::fetch::{fetch_family, pictures};
+use jellybean_operators::source::RoadCameras;
 
 use super::super::Tools;
 use super::super::progress::bars;
@@ -34,6 +37,12 @@ pub(crate) struct Blur {
 }
 
 impl Blur {
+    /// The topology alone, with nothing fetched or opened.
+    pub(super) fn graph(&self) -> anyhow::Result<Arc<Graph>> {
+        let (cameras, tally) = (RoadCameras::new(0), Tally::default());
+        Ok(blur(cameras, self.window * 1_000, &self.out, Path::new("ffmpeg"), &tally).build()?)
+    }
+
     pub(super) fn make(self, tools: &Tools) -> anyhow::Result<Made> {
         let (progress, cache) = (bars(), Tools::cache()?);
         tools.load_runtime(&progress)?;

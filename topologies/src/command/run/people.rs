@@ -1,9 +1,12 @@
 //! `run people`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
+use jellybean_engine::Graph;
 use jellybean_operators::fetch::{fetch_family, vtest};
+use jellybean_operators::source::RoadCameras;
 use jellybean_operators::zone::Zone;
 
 use super::super::Tools;
@@ -46,6 +49,18 @@ pub(crate) struct People {
 }
 
 impl People {
+    /// The topology alone, with nothing fetched or opened.
+    pub(super) fn graph(&self) -> anyhow::Result<Arc<Graph>> {
+        let settings = Settings {
+            window_ms: self.window * 1_000,
+            zones: &self.zones,
+            frames: self.frames,
+            out: &self.out,
+            record: self.record.then_some(Path::new("ffmpeg")),
+        };
+        Ok(people(RoadCameras::new(0), settings, &Tally::default()).build()?)
+    }
+
     pub(super) fn make(self, tools: &Tools) -> anyhow::Result<Made> {
         let (progress, cache) = (bars(), Tools::cache()?);
         tools.load_runtime(&progress)?;

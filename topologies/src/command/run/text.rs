@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
+use jellybean_engine::Graph;
 use jellybean_operators::fetch::{fetch_family, pictures};
+use jellybean_operators::source::RoadCameras;
 
 use super::super::Tools;
 use super::super::progress::bars;
@@ -34,6 +36,11 @@ pub(crate) struct Text {
 }
 
 impl Text {
+    /// The topology alone, with nothing fetched or opened.
+    pub(super) fn graph(&self) -> anyhow::Result<Arc<Graph>> {
+        Ok(text(RoadCameras::new(0), &self.out, |_| ()).build()?)
+    }
+
     pub(super) fn make(self, tools: &Tools) -> anyhow::Result<Made> {
         let (progress, cache) = (bars(), Tools::cache()?);
         tools.load_runtime(&progress)?;
