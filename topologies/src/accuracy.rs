@@ -12,6 +12,8 @@ use crate::tally::Counts;
 
 /// How often as many windows are drawn.
 const DRAWS: usize = 2_000;
+/// Of fewer windows nothing can be drawn that tells how sure their mean is: the interval is then all there can be.
+const WINDOWS_MIN: usize = 5;
 
 /// The scores of some windows.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -65,13 +67,12 @@ impl Scores {
         let mut means: Vec<f64> = (0..DRAWS).map(|_| drawn(&mut random)).collect();
         means.sort_by(f64::total_cmp);
         let mean = mean(self.0.iter().copied());
-        Some(Estimate {
-            mean,
+        let (low, high) = match self.0.len() {
+            ..WINDOWS_MIN => (0.0, 1.0),
             // An interval holds its own mean.
-            low: means[DRAWS / 40].min(mean),
-            high: means[DRAWS - 1 - DRAWS / 40].max(mean),
-            samples: self.0.iter().map(|window| window.classes).sum(),
-        })
+            _ => (means[DRAWS / 40].min(mean), means[DRAWS - 1 - DRAWS / 40].max(mean)),
+        };
+        Some(Estimate { mean, low, high, samples: self.0.iter().map(|window| window.classes).sum() })
     }
 }
 
@@ -113,8 +114,9 @@ mod tests {
         let estimate = Scores::of(&found, &right).estimate(1).unwrap();
         assert!((estimate.mean - 1.8 / 4.0).abs() < 1e-12, "{estimate:?}");
         assert_eq!(estimate.samples, 4);
-        assert!(estimate.low <= estimate.mean && estimate.mean <= estimate.high);
-        assert_eq!(Scores::of(&right, &right).estimate(1).unwrap().low, 1.0);
+        assert_eq!((estimate.low, estimate.high), (0.0, 1.0), "of three windows");
+        let many: Vec<_> = (0..9).map(|start| ("a", start, "car", 1.0)).collect();
+        assert_eq!(Scores::of(&counts(&many), &counts(&many)).estimate(1).unwrap().low, 1.0);
         assert_eq!(Scores::of(&counts(&[]), &counts(&[])).estimate(1), None);
     }
 

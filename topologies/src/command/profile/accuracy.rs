@@ -36,8 +36,7 @@ pub(super) fn measure(
     let (right, against) = match &judged.truth {
         Some(truth) => {
             tell("what there truly is");
-            let against =
-                "what was drawn: of each camera, window and class the smaller count over the larger one";
+            let against = "against what was drawn: of each camera, window and class the smaller count over the larger one";
             (truth()?, against.to_owned())
         }
         None => {
