@@ -16,6 +16,7 @@ use crate::generation::Generation;
 use crate::id::{Epoch, StageId};
 use crate::ledger::Edge;
 use crate::link::{Receiver, Sender};
+use crate::meter::EdgeKey;
 use crate::plan::{Assignment, Plan};
 use crate::stage::{Erased, StageContext};
 use crate::topology::Graph;
@@ -146,20 +147,32 @@ impl<'scope> Part<'_, 'scope> {
         }
         let key = LinkKey { stage, part_of, from: self.me.to_owned(), to: node.to_owned() };
         if let Some(sender) = self.senders.remove(&key) {
-            egress(stream, &key, sender, self.edges(&key), self.generation);
+            let meter = self.generation.local.meters.link(metered(self.graph, self.plan, &key));
+            egress(stream, &key, sender, self.edges(&key), meter, self.generation);
         }
     }
 
     /// The edges that a link stands for.
     fn edges(&self, key: &LinkKey) -> Vec<Arc<Edge>> {
-        let leads_to = |to: StageId| match self::part_of(self.graph, self.plan, to) {
-            Some(consumer) => key.part_of == Some(consumer),
-            None => key.part_of.is_none() && assignment(self.graph, self.plan, to).is_on(&key.to),
-        };
-        let edges = self.graph.edges().filter(|(from, to, _)| *from == key.stage && leads_to(*to));
         let ledger = &self.generation.local.shared.ledger;
-        edges.map(|(_, to, input)| ledger.edge(to, input)).collect()
+        edges_of(self.graph, self.plan, key).map(|(to, input)| ledger.edge(to, input)).collect()
     }
+}
+
+/// The inputs that a link leads into.
+fn edges_of(graph: &Graph, plan: &Plan, key: &LinkKey) -> impl Iterator<Item = (StageId, usize)> {
+    let leads_to = move |to: StageId| match part_of(graph, plan, to) {
+        Some(consumer) => key.part_of == Some(consumer),
+        None => key.part_of.is_none() && assignment(graph, plan, to).is_on(&key.to),
+    };
+    let edges = graph.edges().filter(move |(from, to, _)| *from == key.stage && leads_to(*to));
+    edges.map(|(_, to, input)| (to, input))
+}
+
+/// Where a link is counted: by the first stage that it leads to.
+pub(crate) fn metered(graph: &Graph, plan: &Plan, key: &LinkKey) -> EdgeKey {
+    let first = edges_of(graph, plan, key).map(|(to, _)| to).min();
+    (key.stage, first.unwrap_or(key.stage), key.to.clone())
 }
 
 fn context(graph: &Graph, stage: StageId, generation: &Rc<Generation>) -> StageContext {
@@ -168,11 +181,15 @@ fn context(graph: &Graph, stage: StageId, generation: &Rc<Generation>) -> StageC
         (0..graph.stage(stage).inputs.len()).map(|i| ledger.edge(stage, i)).collect();
     let outgoing = graph.edges().filter(|(from, ..)| *from == stage);
     let outputs: Vec<Arc<Edge>> = outgoing.map(|(_, to, input)| ledger.edge(to, input)).collect();
+    let of = graph.stage(stage);
+    // Whatever a plan says of a stage without a model, it has no variants.
+    let variant = of.family.as_ref().and_then(|_| generation.plan().assignment(&of.name).variant.clone());
     StageContext {
         stage,
-        name: graph.stage(stage).name.as_str().into(),
+        name: of.name.as_str().into(),
         generation: generation.clone(),
         inputs: inputs.into(),
         outputs: outputs.into(),
+        meter: generation.local.meters.stage((stage, variant)),
     }
 }

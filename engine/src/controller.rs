@@ -29,6 +29,7 @@ use crate::node::{ORDERS, TALK, WORDS};
 use crate::part::sources_of;
 use crate::plan::Plan;
 use crate::talk::Talk;
+use crate::telemetry::Board;
 use crate::topology::Graph;
 
 /// How long nodes may take to show up and to make the topology.
@@ -90,6 +91,8 @@ pub(crate) struct Controller {
     collections: BTreeMap<u64, Collection>,
     next_request: u64,
     fault: Option<Error>,
+    /// What the nodes have measured.
+    board: Board,
 }
 
 enum Phase {
@@ -147,6 +150,7 @@ impl Controller {
             collections: BTreeMap::new(),
             next_request: 0,
             fault: None,
+            board: Board::default(),
             setting,
         }
     }
@@ -154,6 +158,11 @@ impl Controller {
     /// Whether a successor would find everything with the nodes.
     pub(crate) fn is_leading(&self) -> bool {
         matches!(self.phase, Phase::Running | Phase::Closing)
+    }
+
+    /// What the nodes have measured, as it comes in.
+    pub(crate) fn board(&self) -> Board {
+        self.board.clone()
     }
 
     /// What it is at, for people.
@@ -233,6 +242,7 @@ impl Controller {
     /// A node is gone. What it did not run is not missed; else the run cannot go on.
     fn lost(&mut self, member: &Member) {
         self.peers.remove(&member.name);
+        self.board.remove(&member.name);
         for collection in self.collections.values_mut() {
             collection.missing.remove(&member.name);
         }
@@ -297,6 +307,7 @@ impl Controller {
             word if matches!(self.phase, Phase::Gathering { .. }) && word.is_of_the_run() => {
                 self.held.push(FromNode { node, word });
             }
+            Word::Telemetry(readings) => self.board.put(&node, *readings),
             Word::Passed(passed) => self.relay(&node, &ToNode::Passed(passed)),
             Word::Degraded(frames) => self.relay(&node, &ToNode::Degraded(frames)),
             Word::Books { request, books } => self.booked(&node, request, *books),

@@ -20,6 +20,7 @@ use crate::generation::Generation;
 use crate::id::{Epoch, GenerationId, StageId};
 use crate::ledger::Edge;
 use crate::link::{Draft, Receiver, Sender};
+use crate::meter::LinkMeter;
 use crate::net::Wake;
 use crate::record::Batch;
 use crate::stage::{Decode, Erased};
@@ -97,11 +98,13 @@ pub(crate) fn egress(
     key: &LinkKey,
     sender: Sender,
     edges: Vec<Arc<Edge>>,
+    meter: Rc<LinkMeter>,
     generation: &Rc<Generation>,
 ) {
     let mut egress = Egress {
         sender,
         edges,
+        meter,
         unsettled: HashMap::new(),
         told: None,
         ended: false,
@@ -137,6 +140,7 @@ pub(crate) fn egress(
 struct Egress {
     sender: Sender,
     edges: Vec<Arc<Edge>>,
+    meter: Rc<LinkMeter>,
     unsettled: HashMap<u64, Vec<Token>>,
     told: Option<Epoch>,
     ended: bool,
@@ -156,7 +160,10 @@ impl Egress {
         let mut frame = draft(DATA, epoch);
         let sent = batch.encode(frame.payload()).and_then(|()| self.sender.send(frame));
         match sent {
-            Ok(seq) => _ = self.unsettled.insert(seq, tokens),
+            Ok(seq) => {
+                self.meter.sent(tokens.len());
+                self.unsettled.insert(seq, tokens);
+            }
             Err(error) => self.drop_all(&batch, &error),
         }
     }

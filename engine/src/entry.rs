@@ -32,6 +32,11 @@ fn lane_number(stage: StageId, lane: usize) -> u32 {
     (stage.0 << 16) | (lane as u32 & 0xffff)
 }
 
+/// The source that a lane of this number belongs to.
+pub(crate) fn stage_of_lane(number: u32) -> StageId {
+    StageId(number >> 16)
+}
+
 /// The lanes of one source on one node.
 pub(crate) struct Entry<T> {
     pub(crate) lanes: Vec<Arc<Lane<T>>>,
@@ -139,6 +144,9 @@ pub(crate) trait Gate: Send + Sync {
     /// Stops the feeds and drops what has not entered and is not below `cut`.
     fn stop(&self, cut: Epoch);
 
+    /// By the number of the lane, how many records should be in by now and are not: there was no room for them.
+    fn behind(&self) -> Vec<(u32, u64)>;
+
     /// See [`Entries::turn`].
     fn turn(&self) -> Option<u64>;
 }
@@ -175,6 +183,10 @@ impl<T: Send + 'static> Gate for Entry<T> {
         self.stoppers.iter().for_each(|stop| stop());
         self.lanes.iter().for_each(|lane| lane.stop(cut));
         self.release();
+    }
+
+    fn behind(&self) -> Vec<(u32, u64)> {
+        self.lanes.iter().map(|lane| (lane.number, lane.behind())).collect()
     }
 
     fn turn(&self) -> Option<u64> {

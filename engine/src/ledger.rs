@@ -23,6 +23,8 @@ use crate::record::Place;
 const REASONS_MAX: usize = 32;
 /// Sinks of a run whose faults are told one by one.
 const FAULTS_MAX: usize = 32;
+/// Latencies of a lane that are kept for the next reading: of more, the latest.
+const RECENT_MAX: usize = 1_024;
 /// Frames of a lane that are remembered as degraded, so that none is counted twice.
 pub(crate) const DEGRADED_MAX: usize = 4_096;
 
@@ -39,6 +41,10 @@ impl Dropped {
 
     fn counts(&self) -> BTreeMap<String, u64> {
         self.0.iter().map(|(reason, (n, _))| (reason.to_string(), *n)).collect()
+    }
+
+    fn total(&self) -> u64 {
+        self.0.values().map(|(n, _)| n).sum()
     }
 
     fn examples(&self) -> impl Iterator<Item = (String, String)> {
@@ -77,6 +83,8 @@ struct Lane {
     marked: BTreeSet<u64>,
     /// Of live lanes only.
     watch: Option<Watch>,
+    /// How long the frames took that were completed since the last reading.
+    recent_us: VecDeque<u64>,
 }
 
 /// When a live lane was without records.
@@ -172,6 +180,7 @@ impl Ledger {
             open: VecDeque::new(),
             marked: BTreeSet::new(),
             watch: live.then(Watch::default),
+            recent_us: VecDeque::new(),
         };
         lock(&self.lanes).insert(number, lane);
     }
@@ -326,9 +335,24 @@ impl Ledger {
                 let Some(frame) = lane.open.pop_front() else { break };
                 lane.completed += 1;
                 lane.degraded += u64::from(frame.degraded);
-                latency_us.saturating_record(now_us.saturating_sub(frame.admitted_us).max(1));
+                let took_us = now_us.saturating_sub(frame.admitted_us).max(1);
+                latency_us.saturating_record(took_us);
+                lane.recent_us.truncate(RECENT_MAX - 1);
+                lane.recent_us.push_front(took_us);
             }
         }
+    }
+
+    /// What each lane has done, by its number; what is recent is so since the last time.
+    pub(crate) fn read_lanes(&self) -> Vec<LaneCounts> {
+        let read = |(number, lane): (&u32, &mut Lane)| LaneCounts {
+            number: *number,
+            name: lane.name.clone(),
+            admitted: lane.admitted,
+            dropped: lane.dropped.total(),
+            recent_us: std::mem::take(&mut lane.recent_us).into(),
+        };
+        lock(&self.lanes).iter_mut().map(read).collect()
     }
 
     /// The books as they stand.
@@ -358,6 +382,17 @@ impl Ledger {
         let (examples, faults) = (accounts.examples.clone(), accounts.faults.clone());
         Books { accounts, examples, faults, latency_us, digest }
     }
+}
+
+/// What a lane has done.
+pub(crate) struct LaneCounts {
+    pub(crate) number: u32,
+    /// `source/lane`.
+    pub(crate) name: String,
+    pub(crate) admitted: u64,
+    pub(crate) dropped: u64,
+    /// How long frames took that were completed lately.
+    pub(crate) recent_us: Vec<u64>,
 }
 
 /// The books of some nodes, as they are sent and added up.

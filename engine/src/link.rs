@@ -273,7 +273,8 @@ impl Wires {
     }
 }
 
-/// The sending end of a link.
+/// The sending end of a link; clones are the same.
+#[derive(Clone)]
 pub struct Sender(Arc<SendingEnd>);
 
 struct SendingEnd {
@@ -328,6 +329,19 @@ impl Sender {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         lock(&self.0.state).is_idle()
+    }
+
+    /// What this end has done so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.0.counts()
+    }
+
+    /// There and back, in microseconds, without what the other end waited before it answered: the least of the latest
+    /// that were measured on the link's own frames and receipts. `None` before there was one.
+    #[must_use]
+    pub fn round_trip_us(&self) -> Option<u64> {
+        lock(&self.0.state).round_trip_us()
     }
 
     /// Whom to tell when frames have been settled, or when there is room again.

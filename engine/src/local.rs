@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::entry::Entries;
 use crate::handover::{Handover, PIECE_BYTES};
 use crate::ledger::Ledger;
+use crate::meter::Meters;
 use crate::pool::Pools;
 use crate::survey::Survey;
 use crate::timer::Timers;
@@ -29,6 +30,7 @@ pub(crate) struct Local {
     pub(crate) shared: Arc<Shared>,
     pub(crate) timers: Timers,
     pub(crate) handover: RefCell<Handover>,
+    pub(crate) meters: Meters,
 }
 
 impl Local {
@@ -36,6 +38,7 @@ impl Local {
         // States of simulated runs are small; so are pieces then, or none would be copied in several.
         let piece_bytes = if shared.clock.is_simulated() { 64 } else { PIECE_BYTES };
         let handover = RefCell::new(Handover::new(piece_bytes));
-        Rc::new(Self { shared, timers: Timers::default(), handover })
+        let meters = Meters::new(&shared.clock);
+        Rc::new(Self { shared, timers: Timers::default(), handover, meters })
     }
 }

@@ -10,6 +10,7 @@ use crate::id::{Epoch, GenerationId, StageId};
 use crate::ledger::Books;
 use crate::net::Member;
 use crate::plan::Plan;
+use crate::telemetry::Readings;
 
 /// The version of everything that members tell each other; it is told first.
 pub(crate) const PROTOCOL: u32 = 1;
@@ -153,6 +154,8 @@ pub(crate) enum Word {
     Degraded(Vec<(u32, u64)>),
     /// What the books say.
     Books { request: u64, books: Box<Books> },
+    /// What has been measured so far. Some of these may be left out: the next one says as much.
+    Telemetry(Box<Readings>),
     /// What is the time? Sent at `sent_us` of the node's own clock.
     AskClock { sent_us: u64 },
     /// That term is over; the one that counts is given.

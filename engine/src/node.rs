@@ -25,6 +25,7 @@ use crate::pool::Pools;
 use crate::runner::Imitate;
 use crate::survey::Survey;
 use crate::talk::Talk;
+use crate::telemetry::Board;
 use crate::topology::Graph;
 
 /// The name of the member that leads a run.
@@ -42,6 +43,8 @@ const PARK_MAX: Duration = Duration::from_secs(1);
 const CONTROLLERS_MAX: usize = 4;
 /// How often a node that follows the controller's clock asks for it.
 const CLOCK_US: u64 = 1_000_000;
+/// How often a node says what it has measured.
+const TELL_US: u64 = 1_000_000;
 /// Answers with a longer round trip than this multiple of the shortest say little of the clock.
 const ROUND_TRIP_FACTOR: u64 = 2;
 
@@ -88,6 +91,8 @@ pub struct Node {
     shortest_us: u64,
     ask_clock_at_us: u64,
     has_clock: bool,
+    tell_at_us: u64,
+    board: Board,
     /// Who waits to hear that the topology is loaded, until the clock is known.
     unanswered: Option<Member>,
     _watching: Box<dyn Listening>,
@@ -159,6 +164,8 @@ impl Node {
             shortest_us: u64::MAX,
             ask_clock_at_us: 0,
             has_clock,
+            tell_at_us: 0,
+            board: Board::default(),
             unanswered: None,
             _watching: watching,
         })
@@ -202,6 +209,12 @@ impl Node {
         }
     }
 
+    /// Where it puts what it has measured, every second while it runs something.
+    #[must_use]
+    pub fn board(&self) -> Board {
+        self.board.clone()
+    }
+
     /// What its links have done.
     pub(crate) fn counts(&self) -> Counts {
         self.links.counts()
@@ -238,9 +251,10 @@ impl Node {
         let clock_us = self.ask_clock();
         let part_us = self.part.as_ref().and_then(Part::wake_due);
         self.speak();
+        let telemetry_us = self.tell();
         // What was said and heard has made more due.
         let links_us = self.links.turn();
-        [links_us, clock_us, part_us].into_iter().flatten().min()
+        [links_us, clock_us, part_us, telemetry_us].into_iter().flatten().min()
     }
 
     fn after(&mut self) {
@@ -272,6 +286,22 @@ impl Node {
             // Without a controller nobody listens; a new one asks.
             self.controllers.values().for_each(|talk| talk.say(&word));
         }
+    }
+
+    /// Tells what has been measured, now and then. A controller that does not listen hears of it later: counters only
+    /// grow.
+    fn tell(&mut self) -> Option<u64> {
+        let part = self.part.as_mut()?;
+        let now_us = self.settings.clock.now_us();
+        // A clock that was set back for another run must not silence it.
+        if now_us >= self.tell_at_us || self.tell_at_us > now_us + TELL_US {
+            self.tell_at_us = now_us + TELL_US;
+            let readings = part.readings();
+            self.board.put(&readings.telemetry.node.clone(), readings.clone());
+            let word = Word::Telemetry(Box::new(readings));
+            self.controllers.values().filter(|talk| talk.has_room()).for_each(|talk| talk.say(&word));
+        }
+        Some(self.tell_at_us)
     }
 
     /// Carries out what was ordered.
@@ -383,6 +413,7 @@ impl Node {
         self.load = None;
         if let Some(part) = self.part.take() {
             part.unload(&mut self.worker);
+            self.board.remove(&self.links.me().name);
         }
     }
 

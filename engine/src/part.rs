@@ -4,6 +4,7 @@
 //! another node.
 
 mod copying;
+mod reading;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use timely::worker::Worker;
 
 use crate::clock::{Clock, micros};
-use crate::compile::{Ends, compile, crossings};
+use crate::compile::{Ends, compile, crossings, metered};
 use crate::digest::Digest;
 use crate::entry::{Entries, Gate};
 use crate::error::{Error, ErrorKind, Result};
@@ -25,6 +26,7 @@ use crate::ledger::{DEGRADED_MAX, Ledger};
 use crate::link::Links;
 use crate::local::{Local, Shared};
 use crate::message::{ASKING, Decide, GenerationStanding, Passed, Prepare, Retune, Standing, Word};
+use crate::meter::Tap;
 use crate::moving::Movers;
 use crate::plan::{Assignment, Plan};
 use crate::pool::Pools;
@@ -62,6 +64,8 @@ pub(crate) struct Part {
     /// Frames of other nodes, as (lane, number): the latest that were said to be degraded.
     degraded: VecDeque<(u32, u64)>,
     is_stopping: bool,
+    /// By lane, the most frames that were offered.
+    offered: BTreeMap<u32, u64>,
     /// What is to be said.
     pub(crate) words: Vec<Word>,
 }
@@ -72,6 +76,8 @@ struct Live {
     dataflow: Option<usize>,
     drained: bool,
     movers: Movers,
+    /// The links over which it sends.
+    taps: Vec<Tap>,
     /// Until when it waits for state to be copied before it says that it is ready; `None` once it has said so.
     ready_by_us: Option<u64>,
     /// Whether others have to be told what sinks here have passed.
@@ -112,6 +118,7 @@ impl Part {
             say_at_us: None,
             degraded,
             is_stopping: false,
+            offered: BTreeMap::new(),
             words: Vec::new(),
         }
     }
@@ -180,11 +187,13 @@ impl Part {
         opened: HashMap<StageId, Opened>,
     ) -> Result<()> {
         let (me, plan) = (&self.shared.node, &prepare.plan);
-        let mut ends = Ends::default();
+        let (mut ends, mut taps) = (Ends::default(), Vec::new());
         for key in crossings(&self.graph, plan) {
             let channel = key.channel(prepare.generation);
             if key.from == *me {
                 let sender = self.links.sender(prepare.member(&key.to)?, &channel)?;
+                let meter = self.local.meters.link(metered(&self.graph, plan, &key));
+                taps.push(Tap::new(meter, sender.clone()));
                 ends.senders.insert(key, sender);
             } else if key.to == *me {
                 let receiver = self.links.receiver(prepare.member(&key.from)?, &channel)?;
@@ -206,8 +215,15 @@ impl Part {
             Generation::new(prepare.generation, plan.clone(), previous, self.local.clone(), opened);
         let dataflow = compile(worker, &self.graph, plan, me, &generation, ends);
         let has_sources_elsewhere = sources_of(&self.graph, plan).any(|node| node != me);
-        let live =
-            Live { generation, dataflow, drained: false, movers, ready_by_us: None, has_sources_elsewhere };
+        let live = Live {
+            generation,
+            dataflow,
+            drained: false,
+            movers,
+            taps,
+            ready_by_us: None,
+            has_sources_elsewhere,
+        };
         self.generations.insert(prepare.generation, live);
         Ok(())
     }

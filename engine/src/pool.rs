@@ -78,6 +78,8 @@ impl<O> Clone for Reply<O> {
 pub(crate) struct Done<O> {
     pub(crate) id: u64,
     pub(crate) outcomes: Vec<Result<O, Failure>>,
+    /// How long its slot worked for it, with what was imitated.
+    pub(crate) busy_us: u64,
 }
 
 /// Slots with a runner each.
@@ -266,7 +268,10 @@ impl<I: Send + 'static, O: Send + 'static> Work<I, O> {
             return None;
         }
         let due_us = self.imitation.map(|imitation| now_us.saturating_add(imitation.of(items.len())));
-        Some(Answer { reply, done: Done { id, outcomes: self.outcomes(items) }, due_us })
+        let outcomes = self.outcomes(items);
+        let ended_us = self.clock.now_us().max(due_us.unwrap_or(0));
+        let busy_us = ended_us.saturating_sub(now_us);
+        Some(Answer { reply, done: Done { id, outcomes, busy_us }, due_us })
     }
 
     fn end(&self) {

@@ -28,6 +28,7 @@ use crate::node::{CONTROLLER, Node, NodeSettings, Sleeper, check_name};
 use crate::plan::Plan;
 use crate::runner::Imitate;
 use crate::survey::Survey;
+use crate::telemetry::Board;
 use crate::topology::Graph;
 
 /// How long a controller sleeps at most.
@@ -51,6 +52,7 @@ pub struct Run {
     threads: Mutex<Vec<JoinHandle<()>>>,
     quits: Arc<AtomicBool>,
     wishes: AtomicU64,
+    board: Board,
     _watching: Box<dyn Listening>,
 }
 
@@ -211,9 +213,11 @@ impl Run {
             requests: asked,
         };
         let here = sleeper.clone();
+        let controller = Controller::new(setting);
+        let board = controller.board();
         let controller = spawn("controller", move || {
             here.is_here();
-            run_controller(Controller::new(setting), &end);
+            run_controller(controller, &end);
         })?;
         let run = Self {
             graph,
@@ -228,6 +232,7 @@ impl Run {
             threads: Mutex::new(threads.handles),
             quits: threads.quits,
             wishes: AtomicU64::new(1),
+            board,
             _watching: watching,
             first,
         };
@@ -268,6 +273,12 @@ impl Run {
     #[must_use]
     pub fn accounts(&self) -> Accounts {
         self.books().accounts()
+    }
+
+    /// What the nodes have measured: each tells it every second.
+    #[must_use]
+    pub fn board(&self) -> Board {
+        self.board.clone()
     }
 
     fn books(&self) -> Books {

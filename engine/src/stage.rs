@@ -18,6 +18,7 @@ use crate::generation::Generation;
 use crate::id::{Epoch, StageId};
 use crate::ledger::Edge;
 use crate::local::Shared;
+use crate::meter::StageMeter;
 use crate::plan::Assignment;
 use crate::pool::Pool;
 use crate::record::{Batch, Place};
@@ -102,6 +103,7 @@ pub(crate) struct StageContext {
     pub(crate) generation: Rc<Generation>,
     pub(crate) inputs: Rc<[Arc<Edge>]>,
     pub(crate) outputs: Rc<[Arc<Edge>]>,
+    pub(crate) meter: Rc<StageMeter>,
 }
 
 impl StageContext {
@@ -119,16 +121,19 @@ impl StageContext {
     pub(crate) fn sent(&self, n: usize) {
         if n > 0 {
             self.outputs.iter().for_each(|edge| edge.sent(n));
+            self.meter.items_out(n);
         }
     }
 
     /// Counts records that this stage has done with.
     pub(crate) fn received(&self, input: usize, n: usize) {
         self.inputs[input].received(n);
+        self.meter.items_in(n);
     }
 
     /// Counts a record that this stage drops, with its reason.
     pub(crate) fn dropped(&self, input: usize, at: &Place, failure: &Failure) {
+        self.meter.items_in(1);
         self.generation.local.shared.ledger.dropped(&self.inputs[input], at, failure);
     }
 }

@@ -15,6 +15,8 @@ use crate::net::Member;
 
 /// The largest message: books of many edges and lanes, or a plan.
 const MESSAGE_MAX: usize = 16 << 20;
+/// With more than that on its way no news is told.
+const NEWS_BYTES: u64 = 1 << 20;
 
 /// One end of a conversation: says `S`, hears `H`.
 pub(crate) struct Talk<S, H> {
@@ -92,6 +94,11 @@ impl<S: Serialize, H: DeserializeOwned> Talk<S, H> {
             return message.map(Some).map_err(|e| self.nonsense("a message that makes no sense").because(e));
         }
         Ok(None)
+    }
+
+    /// Whether little of what was said waits to be heard: what is only news can be left out else.
+    pub(crate) fn has_room(&self) -> bool {
+        self.sender.kept_bytes() < NEWS_BYTES
     }
 
     /// Whether everything that was said has been heard.

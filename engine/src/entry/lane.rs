@@ -115,6 +115,18 @@ impl<T> Lane<T> {
         if stalled { now.min(state.early.unwrap_or(Epoch::MAX)) } else { 0 }
     }
 
+    /// Records of media time as filmed whose time has come, and which are not in yet.
+    pub(super) fn behind(&self) -> u64 {
+        let state = lock(&self.state);
+        if self.spec.pacing != Pacing::Realtime || state.live || state.finished {
+            return 0;
+        }
+        let Some(late_ms) = self.doors.now().checked_sub(state.floor) else { return 0 };
+        // The clock says nothing of a run that has not begun.
+        let is_running = self.doors.started_ms.get().is_some() && !self.is_stopping();
+        if is_running { late_ms / self.spec.step_ms.max(1) } else { 0 }
+    }
+
     /// Takes the oldest record, if `admit` lets it in.
     pub(crate) fn take<R>(&self, admit: impl FnOnce(&Waiting<T>) -> Option<R>) -> Option<(R, Waiting<T>)> {
         let mut state = lock(&self.state);

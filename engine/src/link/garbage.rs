@@ -107,8 +107,9 @@ fn message(random: &mut Random, sent: u64, got: u64) -> Bytes {
                 let (received, settled_below) = (near(random, got), near(random, got));
                 let settled = (0..random.below(3)).map(|_| (near(random, got), near(random, got))).collect();
                 let (until_frame, until_byte) = (received + random.below(9_000), random.below(1 << 20));
-                let is_missing = random.percent(50);
-                let back = Back { received, until_frame, until_byte, is_missing, settled_below, settled };
+                let (is_missing, waited_us) = (random.percent(50), random.next());
+                let back =
+                    Back { received, until_frame, until_byte, is_missing, settled_below, settled, waited_us };
                 back.encode().to_vec()
             }
             _ => {

@@ -30,6 +30,8 @@ const PROBE_MAX_US: u64 = 500_000;
 const AGAIN_US: u64 = 20_000;
 /// How long a receiver gathers settlements before it tells of them: credit waits for them.
 pub(crate) const TELL_US: u64 = 5_000;
+/// Round trips that are remembered: a second's worth of a camera's frames.
+const ROUND_TRIPS: usize = 32;
 /// How long it gathers receipts: nothing waits for them but memory, so they mostly go with a settlement. Sooner than
 /// a sender's patience ends.
 const RECEIPT_US: u64 = 25_000;
@@ -51,6 +53,8 @@ pub(crate) struct Sending {
     patience_us: u64,
     resent: u64,
     sent_to: u64,
+    /// The latest that were measured, newest first.
+    round_trips_us: VecDeque<u64>,
 }
 
 /// A frame that has not been received yet, as far as is known.
@@ -58,6 +62,8 @@ pub(crate) struct Sending {
 struct Kept {
     frame: Bytes,
     begins: u64,
+    /// When it was handed over, if that was once.
+    sent_us: Option<u64>,
 }
 
 impl Default for Sending {
@@ -76,6 +82,7 @@ impl Default for Sending {
             patience_us: PROBE_MIN_US,
             resent: 0,
             sent_to: 0,
+            round_trips_us: VecDeque::new(),
         }
     }
 }
@@ -84,7 +91,16 @@ impl Sending {
     /// The state without what only counts or times.
     #[cfg(test)]
     pub(crate) fn plain(&self) -> Self {
-        Self { went_back: None, probe_at_us: Some(0), patience_us: 0, resent: 0, ..self.clone() }
+        let untimed = |kept: &Kept| Kept { sent_us: None, ..kept.clone() };
+        Self {
+            kept: self.kept.iter().map(untimed).collect(),
+            went_back: None,
+            probe_at_us: Some(0),
+            patience_us: 0,
+            resent: 0,
+            round_trips_us: VecDeque::new(),
+            ..self.clone()
+        }
     }
 
     /// The number of the next frame.
@@ -98,7 +114,7 @@ impl Sending {
         let frame = draft.numbered(seq)?;
         let begins = self.end;
         self.end += frame.len() as u64;
-        self.kept.push_back(Kept { frame, begins });
+        self.kept.push_back(Kept { frame, begins, sent_us: None });
         Some(seq)
     }
 
@@ -110,6 +126,12 @@ impl Sending {
     /// Frames that were sent more than once.
     pub(crate) fn resent(&self) -> u64 {
         self.resent
+    }
+
+    /// There and back without what the receiver waited: the least of the latest, since what delays some of them is
+    /// not the network.
+    pub(crate) fn round_trip_us(&self) -> Option<u64> {
+        self.round_trips_us.iter().copied().min()
     }
 
     /// Whether everything was received and settled.
@@ -134,6 +156,13 @@ impl Sending {
                 }
                 packed.extend_from_slice(frame);
                 self.cursor += 1;
+            }
+        }
+        for seq in from..self.cursor {
+            // Of one that is sent again nobody knows which time the receipt is for.
+            let sent_us = (seq >= self.sent_to).then_some(now_us);
+            if let Some(kept) = self.kept.get_mut((seq - self.base) as usize) {
+                kept.sent_us = sent_us;
             }
         }
         self.resent += self.sent_to.min(self.cursor) - self.sent_to.min(from);
@@ -173,9 +202,16 @@ impl Sending {
             return Vec::new();
         }
         let moved = back.received > self.base || back.settled_below > self.settled_below;
+        let mut newest = None;
         while self.base < back.received {
-            self.kept.pop_front();
+            newest = self.kept.pop_front();
             self.base += 1;
+        }
+        let sent_us = newest.and_then(|kept| kept.sent_us);
+        let there_and_back = sent_us.and_then(|at_us| now_us.checked_sub(at_us)?.checked_sub(back.waited_us));
+        if let Some(round_trip_us) = there_and_back {
+            self.round_trips_us.truncate(ROUND_TRIPS - 1);
+            self.round_trips_us.push_front(round_trip_us);
         }
         self.cursor = self.cursor.max(self.base);
         self.until_frame = self.until_frame.max(back.until_frame);
@@ -231,6 +267,8 @@ pub(crate) struct Receiving {
     told: Back,
     tell_at_us: Option<u64>,
     refused: u64,
+    /// When the newest frame came.
+    came_us: u64,
 }
 
 impl Default for Receiving {
@@ -248,6 +286,7 @@ impl Default for Receiving {
             told: Back::default(),
             tell_at_us: Some(0),
             refused: 0,
+            came_us: 0,
         }
     }
 }
@@ -256,7 +295,7 @@ impl Receiving {
     /// The state without what only counts or times.
     #[cfg(test)]
     pub(crate) fn plain(&self) -> Self {
-        Self { told: Back::default(), tell_at_us: None, refused: 0, ..self.clone() }
+        Self { told: Back::default(), tell_at_us: None, refused: 0, came_us: 0, ..self.clone() }
     }
 
     /// Takes a frame or a probe in; returns whether there is something new to be taken.
@@ -264,6 +303,7 @@ impl Receiving {
         match forward {
             Forward::Frame { seq, payload } if seq == self.expected && self.has_room() => {
                 self.expected += 1;
+                self.came_us = now_us;
                 self.received_bytes += (HEAD + payload.len()) as u64;
                 self.arrived.push_back((seq, payload));
                 self.is_missing = false;
@@ -331,13 +371,13 @@ impl Receiving {
     pub(crate) fn back(&mut self, now_us: u64) -> Option<Back> {
         self.tell_at_us.filter(|at_us| *at_us <= now_us)?;
         self.tell_at_us = None;
-        let back = self.standing();
+        let back = Back { waited_us: now_us.saturating_sub(self.came_us), ..self.standing() };
         self.is_missing = false;
         self.told = back.clone();
         Some(back)
     }
 
-    /// How it stands.
+    /// How it stands, at no time.
     pub(crate) fn standing(&self) -> Back {
         let mut ranges: Vec<(u64, u64)> = Vec::new();
         for seq in &self.settled {
@@ -353,6 +393,7 @@ impl Receiving {
             is_missing: self.is_missing,
             settled_below: self.settled_below,
             settled: ranges,
+            waited_us: 0,
         }
     }
 }

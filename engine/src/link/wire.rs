@@ -106,7 +106,7 @@ fn take(message: &mut Bytes) -> Option<Forward> {
     Some(Forward::Frame { seq, payload: message.split_to(length) })
 }
 
-/// How the receiver stands. Everything in it only grows, so that late and doubled ones do no harm.
+/// How the receiver stands. Everything in it that is acted upon only grows, so that late and doubled ones do no harm.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Back {
     /// Every frame below this has come.
@@ -121,6 +121,8 @@ pub(crate) struct Back {
     pub(crate) settled_below: u64,
     /// Frames above, as ranges `[from, to)`, that are settled as well.
     pub(crate) settled: Vec<(u64, u64)>,
+    /// How long ago the newest of the received frames came: what of a round trip was waiting.
+    pub(crate) waited_us: u64,
 }
 
 impl Back {

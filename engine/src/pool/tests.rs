@@ -75,7 +75,7 @@ fn the_same_comes_back_from_threads_and_by_hand() {
         let mut outcomes = BTreeMap::new();
         while outcomes.len() < batches.len() {
             _ = pools.turn(clock.now_us());
-            let Done { id, outcomes: of_batch } =
+            let Done { id, outcomes: of_batch, .. } =
                 stage.done.recv_timeout(Duration::from_secs(60)).expect("an answer to every batch");
             outcomes.insert(id, format!("{of_batch:?}"));
         }

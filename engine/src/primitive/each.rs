@@ -39,7 +39,8 @@ impl<T: Data> Stream<T> {
                     input.for_each(|capability, data| {
                         let mut session = output.session(&capability);
                         for batch in data.drain(..) {
-                            let records = apply(&*f, fan_out, batch.get::<T>(), &context);
+                            let records =
+                                context.meter.work(|| apply(&*f, fan_out, batch.get::<T>(), &context));
                             if !records.is_empty() {
                                 context.sent(records.len());
                                 session.give(Batch::of(records));

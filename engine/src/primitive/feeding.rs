@@ -7,6 +7,7 @@
 //! what has waited for as long.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crossbeam::channel::{Receiver, bounded};
 use timely::scheduling::SyncActivator;
 
 use crate::failure::{Failure, Reason};
+use crate::meter::{Queue, StageMeter};
 use crate::pool::{Begun, Done, Job, Pool, Reply};
 use crate::runner::Batching;
 
@@ -29,6 +31,7 @@ pub(crate) struct Feeding<C, I, O> {
     back: BTreeMap<u64, Vec<Result<O, Failure>>>,
     reply: Reply<O>,
     done: Receiver<Done<O>>,
+    queue: Queue,
 }
 
 struct Submitted<C> {
@@ -39,7 +42,13 @@ struct Submitted<C> {
 }
 
 impl<C, I: Send + 'static, O: Send + 'static> Feeding<C, I, O> {
-    pub(crate) fn new(pool: Arc<Pool<I, O>>, batching: Batching, wake: SyncActivator) -> Self {
+    pub(crate) fn new(
+        pool: Arc<Pool<I, O>>,
+        batching: Batching,
+        wake: SyncActivator,
+        meter: &Rc<StageMeter>,
+    ) -> Self {
+        meter.slots(pool.slots());
         // Room for every batch that can be under way, so that a slot never waits to answer; late
         // answers of batches that were given up on come on top, a few at most.
         let (sender, done) = bounded(4 * pool.slots() + 16);
@@ -52,6 +61,7 @@ impl<C, I: Send + 'static, O: Send + 'static> Feeding<C, I, O> {
             back: BTreeMap::new(),
             reply,
             done,
+            queue: Queue::of(meter),
         }
     }
 
@@ -72,7 +82,8 @@ impl<C, I: Send + 'static, O: Send + 'static> Feeding<C, I, O> {
 
     /// The next batch in order of submission, if it is back.
     pub(crate) fn pop(&mut self) -> Option<impl Iterator<Item = (C, Result<O, Failure>)> + use<C, I, O>> {
-        for Done { id, outcomes } in self.done.try_iter() {
+        for Done { id, outcomes, busy_us } in self.done.try_iter() {
+            self.queue.meter().call(busy_us);
             // An answer to a batch that was given up on is late.
             if self.running.iter().any(|batch| batch.id == id) {
                 self.back.insert(id, outcomes);
@@ -87,7 +98,15 @@ impl<C, I: Send + 'static, O: Send + 'static> Feeding<C, I, O> {
     pub(crate) fn submit(&mut self, urgent: bool, now_us: u64) -> Option<u64> {
         let again_us =
             if self.pool.is_lost() { self.abandon(now_us) } else { self.submit_due(urgent, now_us) };
+        self.queue.set(self.waiting.len() + self.not_begun());
         again_us.into_iter().chain(self.overdue(now_us)).min()
+    }
+
+    /// Items that were submitted and wait for a slot.
+    fn not_begun(&self) -> usize {
+        let waits =
+            |batch: &&Submitted<C>| batch.begun.at_us().is_none() && !self.back.contains_key(&batch.id);
+        self.running.iter().filter(waits).map(|batch| batch.companions.len()).sum()
     }
 
     fn submit_due(&mut self, urgent: bool, now_us: u64) -> Option<u64> {

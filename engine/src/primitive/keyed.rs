@@ -194,9 +194,12 @@ impl<K: Key, T: Data, L: Logic<K, T>> Driver<K, T, L> {
         }
         let Some(mut states) = self.states.take() else { return };
         let open = frontier.or(self.context.generation.until()).unwrap_or(Epoch::MAX);
+        let meter = self.context.meter.clone();
         while let Some((epoch, records)) = self.waiting.pop_below(open) {
-            self.close_due(&mut states, epoch);
-            records.into_iter().for_each(|envelope| self.record(&mut states, envelope));
+            meter.work(|| {
+                self.close_due(&mut states, epoch);
+                records.into_iter().for_each(|envelope| self.record(&mut states, envelope));
+            });
         }
         self.close_due(&mut states, open);
         for (epoch, records) in std::mem::take(&mut self.made) {

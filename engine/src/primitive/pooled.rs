@@ -47,7 +47,8 @@ impl<T: Data> Stream<T> {
                         context.generation.local.timers.alarm(scope.activator_for(info.address.clone()));
                     context.generation.wake_with(scope.activator_for(info.address));
                     let pool = context.opened::<Pool<R::In, R::Out>>();
-                    let mut feeding = Feeding::new(pool, Batching::of(&context.assignment()), wake);
+                    let mut feeding =
+                        Feeding::new(pool, Batching::of(&context.assignment()), wake, &context.meter);
                     let mut plan = context.generation.plan();
                     move |arriving, output| {
                         let newest = context.generation.plan();

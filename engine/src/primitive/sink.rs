@@ -95,7 +95,7 @@ struct Ending<T> {
 impl<T: Data> Ending<T> {
     fn new(context: StageContext, held: Capability<Epoch>, wake: timely::scheduling::SyncActivator) -> Self {
         let batching = Batching { items_max: RECORDS_MAX, deadline: Duration::ZERO, timeout: TIMEOUT };
-        let feeding = Feeding::new(context.opened::<Pool<(Epoch, T), ()>>(), batching, wake);
+        let feeding = Feeding::new(context.opened::<Pool<(Epoch, T), ()>>(), batching, wake, &context.meter);
         let may_write = context.generation.previous.is_none();
         Self { context, waiting: Reorder::default(), feeding, held: Some(held), may_write }
     }

@@ -1,0 +1,3 @@
+//! The plan follows the rates: what nodes measure, and what becomes of it.
+
+pub use crate::telemetry;
