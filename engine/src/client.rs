@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, micros};
-use crate::cutover::Cut;
+use crate::cutover::{Cut, Moving};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::GenerationId;
 use crate::ledger::Accounts;
@@ -17,6 +17,7 @@ pub use crate::node::CLIENT;
 use crate::node::{CONTROLLER, Sleeper};
 use crate::plan::Plan;
 use crate::talk::Talk;
+use crate::telemetry::{Readings, Telemetry};
 
 /// What a client and a controller say to each other goes over this channel.
 pub(crate) const ASK: &str = "ask";
@@ -29,6 +30,7 @@ const MEET_MAX: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Ask {
     Status,
+    Telemetry,
     Apply(Plan),
     Stop,
 }
@@ -37,6 +39,7 @@ pub(crate) enum Ask {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
     Status(Box<Status>),
+    Telemetry(Box<Overview>),
     Applied(Result<Cut, Error>),
     /// The run will end.
     Stopping,
@@ -57,6 +60,31 @@ pub struct Status {
     pub nodes: BTreeMap<String, bool>,
     /// The ledger.
     pub ledger: Accounts,
+    /// What each node has measured.
+    pub telemetry: BTreeMap<String, Telemetry>,
+}
+
+/// What a controller knows of a run without asking anybody: at most a second old, as long as the nodes are in reach.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Overview {
+    /// The topology's name.
+    pub topology: String,
+    /// The controller's term.
+    pub term: u32,
+    /// Now, by the run clock.
+    pub now_us: u64,
+    /// When the run began, if it has.
+    pub began_us: Option<u64>,
+    /// What runs.
+    pub generation: Option<GenerationId>,
+    /// Its plan.
+    pub plan: Option<Plan>,
+    /// The change of plan on its way, if one is.
+    pub moving: Option<Moving>,
+    /// Whether each node is in reach.
+    pub nodes: BTreeMap<String, bool>,
+    /// The latest that each node has told.
+    pub readings: BTreeMap<String, Readings>,
 }
 
 /// A client of a run's controller.
@@ -124,6 +152,17 @@ impl Client {
     pub fn status(&mut self) -> Result<Status> {
         match self.ask(&Ask::Status, Duration::from_secs(20))? {
             Reply::Status(status) => Ok(*status),
+            _ => Err(confused()),
+        }
+    }
+
+    /// What the controller knows of the run at once.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub fn telemetry(&mut self) -> Result<Overview> {
+        match self.ask(&Ask::Telemetry, Duration::from_secs(20))? {
+            Reply::Telemetry(overview) => Ok(*overview),
             _ => Err(confused()),
         }
     }

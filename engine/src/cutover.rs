@@ -77,6 +77,19 @@ pub struct Cut {
     pub epoch: Epoch,
 }
 
+/// A change of plan on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moving {
+    /// What is being done: `prepare`, `propose`, `drain` or `end`.
+    pub phase: String,
+    /// The generation that comes, or is retuned; `None` where the run ends.
+    pub to: Option<GenerationId>,
+    /// The epoch at which it takes effect, once one is proposed.
+    pub cut: Option<Epoch>,
+    /// The nodes whose answer is waited for.
+    pub missing: BTreeSet<String>,
+}
+
 /// The state of the controller.
 pub(crate) struct CutOver {
     graph: Arc<Graph>,
@@ -220,6 +233,28 @@ impl CutOver {
     /// The newest generation that was decided.
     pub(crate) fn running(&self) -> Option<GenerationId> {
         self.running
+    }
+
+    /// The change that is on its way, if one is.
+    pub(crate) fn moving(&self) -> Option<Moving> {
+        let (phase, to, cut, missing) = match &self.phase {
+            Phase::Steady | Phase::Over => return None,
+            Phase::Preparing { to, missing, .. } => ("prepare", Some(*to), None, missing.clone()),
+            Phase::Proposing { goal, cut, missing, .. } => {
+                let to = match goal {
+                    Goal::Generation(_, to) | Goal::Retune { generation: to, .. } => Some(*to),
+                    Goal::Nothing => None,
+                };
+                ("propose", to, Some(*cut), missing.clone())
+            }
+            Phase::Draining { from, cut, .. } => {
+                let is_left = |node: &&String| !self.drained.contains(&(*from, (*node).clone()));
+                let left = self.nodes.iter().filter(is_left).cloned().collect();
+                ("drain", Some(cut.generation), Some(cut.epoch), left)
+            }
+            Phase::Ending => ("end", None, None, BTreeSet::new()),
+        };
+        Some(Moving { phase: phase.to_owned(), to, cut, missing })
     }
 
     fn wish(&mut self, wish: Wish, actions: &mut VecDeque<Action>) {

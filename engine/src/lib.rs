@@ -87,6 +87,6 @@ pub use id::{Epoch, GenerationId};
 pub use ledger::{Accounts, EdgeAccount, Gaps, Latency, SourceAccount};
 pub use primitive::relational::{Change, Keep};
 pub use record::Data;
-pub use run::{Cut, Report, Run};
+pub use run::{Cut, Moving, Report, Run};
 pub use stage::Kind;
 pub use topology::{Graph, Stream, Topology};

@@ -350,6 +350,11 @@ impl Node {
                 }
                 return self.answer(member, &Word::Loaded(loaded));
             }
+            // What is measured is told with the books, so that the last of both agree.
+            ToNode::Books { .. } => {
+                self.tell_at_us = 0;
+                self.tell();
+            }
             ToNode::Clock { sent_us, now_us } => return self.set_clock(sent_us, now_us),
             ToNode::Unload => return self.unload(),
             _ => {}

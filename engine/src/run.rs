@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use crate::clock::Clock;
 use crate::controller::{Controller, Ending, Request, Setting};
-pub use crate::cutover::Cut;
 use crate::cutover::Wish;
+pub use crate::cutover::{Cut, Moving};
 use crate::error::{Error, ErrorKind, Result};
 use crate::infrastructure::Infrastructure;
 use crate::ledger::{Accounts, Books, Latency, SourceAccount};

@@ -6,7 +6,7 @@ use crossbeam::channel::Sender;
 
 use super::books::Reader;
 use super::{Controller, Request};
-use crate::client::{ASK, ASKS, Ask, REPLIES, Reply, Status};
+use crate::client::{ASK, ASKS, Ask, Overview, REPLIES, Reply, Status};
 use crate::cutover::{Cut, Wish};
 use crate::error::Result;
 use crate::ledger::Books;
@@ -54,6 +54,7 @@ impl Controller {
     fn asked(&mut self, member: Member, ask: Ask) {
         match ask {
             Ask::Status => self.collect(Reader::Client(member)),
+            Ask::Telemetry => self.reply(&member, &Reply::Telemetry(Box::new(self.overview()))),
             Ask::Stop => {
                 self.reply(&member, &Reply::Stopping);
                 self.request(Request::Stop);
@@ -82,14 +83,23 @@ impl Controller {
     }
 
     pub(super) fn status(&self, books: &Books) -> Status {
+        let Overview { topology, term, generation, plan, nodes, readings, .. } = self.overview();
+        let telemetry = readings.into_iter().map(|(node, readings)| (node, readings.telemetry)).collect();
+        Status { topology, term, generation, plan, nodes, ledger: books.accounts(), telemetry }
+    }
+
+    fn overview(&self) -> Overview {
         let generation = self.state.running();
-        Status {
+        Overview {
             topology: self.setting.graph.name().to_owned(),
             term: self.term,
+            now_us: self.now_us(),
+            began_us: self.began_us,
             generation,
             plan: generation.and_then(|id| self.plans.get(&id)).map(|plan| (**plan).clone()),
+            moving: self.state.moving(),
             nodes: self.setting.nodes.iter().map(|node| (node.clone(), self.reaches(node))).collect(),
-            ledger: books.accounts(),
+            readings: self.board.read(),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::plan::Assignment;
 use crate::primitive::each::FanOut;
 use crate::sink;
 use crate::source::{Arrival, Feed, Lane, Pacing, Source, Stamp};
+use crate::telemetry::{Readings, StageReading};
 use crate::topology::Topology;
 
 use super::*;
@@ -166,6 +167,31 @@ fn what_an_earlier_controller_still_orders_is_refused_once_the_next_has_asked() 
     assert!(answered.try_recv().is_err(), "nothing was applied");
     new.requests.send(Request::Stop).expect("it listens");
     assert!(world.go(&mut new, 60_000).expect("the run ends").fault.is_none());
+}
+
+#[test]
+fn what_a_node_measures_comes_every_second_and_at_last_agrees_with_the_books() {
+    let mut world = World::new(1 << 40);
+    let (mut led, _) = world.lead(Some(Plan::single("a")));
+    let board = led.controller.board();
+    let mut times_us = BTreeSet::new();
+    for _ in 0..50 {
+        assert!(world.go(&mut led, 100).is_none());
+        times_us.extend(board.read().get("a").map(|readings| readings.telemetry.at_us));
+    }
+    assert_eq!(times_us.len(), 5, "{times_us:?}");
+    led.requests.send(Request::Stop).expect("it listens");
+    let books = world.go(&mut led, 60_000).expect("the run ends").books.accounts();
+    let Readings { telemetry, ledger } = board.read().remove("a").expect("it is there to the end");
+    assert_eq!(ledger.edges, books.edges);
+    let counts = |stage: &StageReading| (stage.stage.clone(), stage.items_in, stage.items_out);
+    let n = books.edges["numbers->same"].received;
+    let expected = [("numbers", 0, n), ("same", n, n), ("results", n, 0)];
+    let expected = expected.map(|(name, items_in, items_out)| (name.to_owned(), items_in, items_out));
+    assert_eq!(telemetry.stages.iter().map(counts).collect::<Vec<_>>(), expected);
+    let lane = &telemetry.sources[0];
+    assert_eq!((&*lane.source, &*lane.lane), ("numbers", "ticks"));
+    assert_eq!((lane.admitted, lane.offered), (books.total().admitted, lane.admitted));
 }
 
 /// Kills the controller at every moment of a change, under some seeds, and has another take over.
