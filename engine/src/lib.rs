@@ -33,6 +33,7 @@ pub mod failure;
 pub mod infrastructure;
 pub mod link;
 pub mod live;
+pub mod metrics;
 pub mod net;
 pub mod node;
 pub mod placement;

@@ -47,7 +47,8 @@ pub struct StageReading {
     pub calls: u64,
     /// Items that wait for a slot now.
     pub waiting: u64,
-    /// Slots of its pool; 0 where it has none, and where nothing runs any more.
+    /// Slots of its pool; 0 where it has none, as a sink, whose writer is no slot of the node's, and where it runs no
+    /// more.
     pub slots: u32,
     /// p50, p95 and p99 of how long the frames took, from admission to the last sink, that were completed since the
     /// report before; of sources alone, in milliseconds. `None` if there was none.

@@ -27,6 +27,7 @@ mod simulation;
 mod speech;
 mod split;
 mod stop;
+mod telemetry;
 mod tidy;
 mod tracking;
 mod twins;

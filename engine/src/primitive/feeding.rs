@@ -48,7 +48,6 @@ impl<C, I: Send + 'static, O: Send + 'static> Feeding<C, I, O> {
         wake: SyncActivator,
         meter: &Rc<StageMeter>,
     ) -> Self {
-        meter.slots(pool.slots());
         // Room for every batch that can be under way, so that a slot never waits to answer; late
         // answers of batches that were given up on come on top, a few at most.
         let (sender, done) = bounded(4 * pool.slots() + 16);

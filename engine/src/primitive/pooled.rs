@@ -47,6 +47,7 @@ impl<T: Data> Stream<T> {
                         context.generation.local.timers.alarm(scope.activator_for(info.address.clone()));
                     context.generation.wake_with(scope.activator_for(info.address));
                     let pool = context.opened::<Pool<R::In, R::Out>>();
+                    context.meter.slots(pool.slots());
                     let mut feeding =
                         Feeding::new(pool, Batching::of(&context.assignment()), wake, &context.meter);
                     let mut plan = context.generation.plan();

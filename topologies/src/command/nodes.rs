@@ -18,7 +18,7 @@ use jellybean_engine::net::{Member, Network};
 use jellybean_engine::node::{Blueprint, CONTROLLER, Node, NodeSettings};
 use jellybean_engine::{Clock, Error, ErrorKind, Graph, Run};
 
-use super::run::{How, Made, Ready, Stop, read_plan};
+use super::run::{How, Made, Ready, Stop, read_plan, serve_metrics};
 use super::{Tools, demo, read_toml};
 
 /// How long others may take to be reached.
@@ -155,6 +155,9 @@ pub(super) struct NodeCommand {
     imitate: bool,
     #[command(flatten)]
     joining: Joining,
+    /// Serve what this node measures at this address, as Prometheus reads it: /metrics. Loopback alone.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
     /// End with the process that started it: when standard input ends.
     #[arg(long, hide = true)]
     until_input_ends: bool,
@@ -186,7 +189,9 @@ impl NodeCommand {
         }
         let settings = NodeSettings { blueprint, clock, follows_clock: true, imitate };
         eprintln!("node {} listens on {listen}", self.name);
-        Node::new(network, settings)?.run(&|| stop.is_asked() || over.load(Ordering::Relaxed));
+        let node = Node::new(network, settings)?;
+        let _metrics = serve_metrics(self.metrics, node.board())?;
+        node.run(&|| stop.is_asked() || over.load(Ordering::Relaxed));
         Ok(())
     }
 }
@@ -215,6 +220,9 @@ pub(super) struct Deploy {
     /// Lead what runs there already, after its controller was lost or instead of it.
     #[arg(long, conflicts_with = "plan")]
     take_over: bool,
+    /// Serve what is measured at this address, as Prometheus reads it: /metrics. Loopback alone.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
     #[command(flatten)]
     joining: Joining,
     /// The topology and its own options, as `run` takes them: `people --variant 320`.
@@ -248,7 +256,7 @@ impl Deploy {
             Some(plan) => Run::deploy(network, graph, description, read_plan(plan)?, &names, clock)?,
             None => Run::take_over(network, graph, &names, clock)?,
         };
-        how.watch(run, made, &stop)
+        how.serving(self.metrics).watch(run, made, &stop)
     }
 }
 

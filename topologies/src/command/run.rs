@@ -5,6 +5,7 @@ mod footage;
 mod people;
 mod text;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
+use jellybean_engine::metrics::{Server, page};
 use jellybean_engine::plan::{Assignment, Plan};
+use jellybean_engine::telemetry::Board;
 use jellybean_engine::{Clock, Gaps, Graph, Report, Run};
 
 use super::nodes::{Processes, lead, read_infrastructure};
@@ -48,6 +51,9 @@ pub(super) struct How {
     /// What the nodes of the infrastructure are.
     #[arg(long, value_enum, default_value_t = Nodes::Threads, requires = "infrastructure")]
     nodes: Nodes,
+    /// Serve what is measured at this address, as Prometheus reads it: /metrics. Loopback alone.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
     /// Make the last line of the output one JSON object: the report.
     #[arg(long)]
     json: bool,
@@ -169,8 +175,14 @@ impl How {
         outcome
     }
 
+    /// The same with metrics at an address, if one is given.
+    pub(super) fn serving(&self, metrics: Option<SocketAddr>) -> Self {
+        Self { metrics: metrics.or(self.metrics), ..self.clone() }
+    }
+
     /// Shows how a run goes until it ends, and tells how it went.
     pub(super) fn watch(&self, run: Run, made: &Made, stop: &Stop) -> anyhow::Result<()> {
+        let _metrics = serve_metrics(self.metrics, run.board())?;
         let bar = line();
         while !run.wait(LOOK) {
             bar.set_message(live(&run, &(made.newest)()));
@@ -196,6 +208,15 @@ impl How {
         }
         Ok(())
     }
+}
+
+/// Serves what comes on a board, if an address is given, until what is returned is dropped.
+#[allow(clippy::print_stderr, reason = "the command is where things are told")]
+pub(super) fn serve_metrics(at: Option<SocketAddr>, board: Board) -> anyhow::Result<Option<Server>> {
+    let Some(at) = at else { return Ok(None) };
+    let server = Server::start(at, Arc::new(move || page(&board.read())), &Clock::real())?;
+    eprintln!("metrics at http://{}/metrics", server.address());
+    Ok(Some(server))
 }
 
 fn live(run: &Run, newest: &str) -> String {
