@@ -108,6 +108,24 @@ pub struct ServiceEntry {
     pub item_us: u64,
 }
 
+/// Links one after the other.
+struct Way {
+    round_trip_ms: f64,
+    /// Of the narrowest.
+    mbit_per_s: f64,
+    usd_per_gb: f64,
+}
+
+impl Way {
+    fn and(&self, link: &LinkEntry) -> Self {
+        Self {
+            round_trip_ms: self.round_trip_ms + link.round_trip_ms,
+            mbit_per_s: self.mbit_per_s.min(link.mbit_per_s),
+            usd_per_gb: self.usd_per_gb + link.usd_per_gb,
+        }
+    }
+}
+
 impl Infrastructure {
     /// Checks what the types cannot.
     ///
@@ -211,23 +229,34 @@ impl Infrastructure {
     /// ```
     #[must_use]
     pub fn speed(&self, from: &str, to: &str) -> Option<Speed> {
+        let Way { round_trip_ms, mbit_per_s, .. } = self.way(from, to)?;
+        Some(Speed { bytes_per_s: mbit_per_s * 1e6 / 8.0, one_way_us: (round_trip_ms * 500.0) as u64 })
+    }
+
+    /// What a gigabyte (2^30 bytes) costs on that way, in dollars; nothing within a site, and where no link leads.
+    #[must_use]
+    pub fn usd_per_gb(&self, from: &str, to: &str) -> f64 {
+        self.way(from, to).map_or(0.0, |way| way.usd_per_gb)
+    }
+
+    /// The links between the sites of two nodes that take the least time together.
+    fn way(&self, from: &str, to: &str) -> Option<Way> {
         let (from, to) = (self.site(from)?, self.site(to)?);
         if from == to {
             return None;
         }
-        // By site: milliseconds there and back, and the narrowest link on the way.
-        let mut ways = BTreeMap::from([(from, (0.0, f64::INFINITY))]);
+        let start = Way { round_trip_ms: 0.0, mbit_per_s: f64::INFINITY, usd_per_gb: 0.0 };
+        let mut ways = BTreeMap::from([(from, start)]);
         for _ in 0..self.links.len() {
             for link in &self.links {
-                let Some((ms, mbit)) = ways.get(&*link.from).copied() else { continue };
-                let way = (ms + link.round_trip_ms, link.mbit_per_s.min(mbit));
-                if ways.get(&*link.to).is_none_or(|known| way.0 < known.0) {
+                let Some(so_far) = ways.get(&*link.from) else { continue };
+                let way = so_far.and(link);
+                if ways.get(&*link.to).is_none_or(|known| way.round_trip_ms < known.round_trip_ms) {
                     ways.insert(&link.to, way);
                 }
             }
         }
-        let (ms, mbit) = *ways.get(to)?;
-        Some(Speed { bytes_per_s: mbit * 1e6 / 8.0, one_way_us: (ms * 500.0) as u64 })
+        ways.remove(to)
     }
 
     /// Pipes as slow as the links are, to be imitated: one for each pair of sites, shared by whoever sends within

