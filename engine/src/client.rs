@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, micros};
+use crate::controller::ChangeReport;
 use crate::cutover::{Cut, Moving};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::GenerationId;
@@ -32,6 +33,7 @@ pub(crate) enum Ask {
     Status,
     Telemetry,
     Apply(Plan),
+    History,
     Stop,
 }
 
@@ -41,6 +43,7 @@ pub(crate) enum Reply {
     Status(Box<Status>),
     Telemetry(Box<Overview>),
     Applied(Result<Cut, Error>),
+    History(Vec<ChangeReport>),
     /// The run will end.
     Stopping,
 }
@@ -174,6 +177,17 @@ impl Client {
     pub fn apply(&mut self, plan: Plan) -> Result<Cut> {
         match self.ask(&Ask::Apply(plan), Duration::from_secs(730))? {
             Reply::Applied(outcome) => outcome,
+            _ => Err(confused()),
+        }
+    }
+
+    /// What became of the latest changes, oldest first.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub fn history(&mut self) -> Result<Vec<ChangeReport>> {
+        match self.ask(&Ask::History, Duration::from_secs(20))? {
+            Reply::History(changes) => Ok(changes),
             _ => Err(confused()),
         }
     }

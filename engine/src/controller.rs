@@ -4,6 +4,7 @@
 //! in a higher term. What it decides is decided by [`CutOver`]; this is the loop around it.
 
 mod books;
+mod changes;
 mod clients;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,8 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender};
 
 use self::books::{Collection, Reader};
+use self::changes::Changes;
+pub use self::changes::{Around, ChangeIds, ChangeReport, Phases};
 use self::clients::Waiter;
 use crate::client::{Ask, CLIENT, Reply};
 use crate::clock::{Clock, micros};
@@ -55,6 +58,8 @@ pub(crate) enum Request {
 /// How a run ended.
 pub(crate) struct Ending {
     pub(crate) books: Books,
+    /// What became of each change of plan.
+    pub(crate) changes: Vec<ChangeReport>,
     /// Why it could not go on, if it could not.
     pub(crate) fault: Option<Error>,
 }
@@ -89,6 +94,7 @@ pub(crate) struct Controller {
     /// Wishes that came before anything could be changed.
     early: Vec<(Wish, Waiter)>,
     collections: BTreeMap<u64, Collection>,
+    changes: Changes,
     next_request: u64,
     fault: Option<Error>,
     /// What the nodes have measured.
@@ -148,6 +154,7 @@ impl Controller {
             answers: BTreeMap::new(),
             early: Vec::new(),
             collections: BTreeMap::new(),
+            changes: Changes::default(),
             next_request: 0,
             fault: None,
             board: Board::default(),
@@ -200,7 +207,8 @@ impl Controller {
             if is_heard || self.setting.clock.now_us() >= *until_us {
                 let books = books.take().unwrap_or_default();
                 self.phase = Phase::Over;
-                return Err(Box::new(Ending { books, fault: self.fault.take() }));
+                let changes = self.changes.reports().to_vec();
+                return Err(Box::new(Ending { books, changes, fault: self.fault.take() }));
             }
         }
         let again_us = self.setting.links.turn();
@@ -335,7 +343,7 @@ impl Controller {
     fn request(&mut self, request: Request) {
         match request {
             Request::Apply(wish, to) => self.wish(wish, Waiter::Here(to)),
-            Request::Books(to) => self.collect(Reader::Here(to)),
+            Request::Books(to) => self.collect(Reader::Here(to), None),
             Request::Stop if matches!(self.phase, Phase::Running) => self.decide(Event::Stop),
             Request::Stop => self.fail(Error::new(ErrorKind::Unavailable, "stopped before the run began")),
             Request::Leave => self.leave(None),
@@ -354,6 +362,9 @@ impl Controller {
         let now_us = self.now_us();
         let fail_us = now_us + micros(PREPARE_MAX + DRAIN_MAX);
         self.answers.insert(wish.id, Answer { to, give_up_us: Some(now_us + micros(PREPARE_MAX)), fail_us });
+        if self.began_us.is_some() {
+            self.changes.asked(wish.id, now_us);
+        }
         self.decide(Event::Apply(wish));
     }
 
@@ -380,6 +391,7 @@ impl Controller {
                 self.wish(wish, to);
             }
         }
+        self.measure_changes();
         self.deliver_books();
     }
 
@@ -464,6 +476,7 @@ impl Controller {
                     let now_us = self.now_us();
                     let began_us = *self.began_us.get_or_insert(now_us);
                     self.tell_all(&ToNode::Decide(Decide { generation, cut, began_us }));
+                    self.changes.decided(false, now_us);
                     // From now on it only remains to wait for what was before.
                     self.answers.values_mut().for_each(|answer| answer.give_up_us = None);
                 }
@@ -473,17 +486,23 @@ impl Controller {
                     }
                     if let ToNode::Retuned(retune) = &order {
                         self.plans.insert(retune.generation, retune.plan.clone());
+                        self.changes.decided(true, self.now_us());
+                    }
+                    if let ToNode::Propose { is_end: false, .. } = &order {
+                        self.changes.proposed(self.now_us());
                     }
                     self.tell_all(&order);
                 }
                 Action::Fulfilled { wish, outcome } => {
+                    self.changes.ended(wish, &outcome, self.now_us());
                     if let Some(answer) = self.answers.remove(&wish) {
                         self.tell_outcome(&answer.to, outcome);
                     }
                 }
                 Action::Finished => {
                     self.phase = Phase::Closing;
-                    self.collect(Reader::Run);
+                    self.measure_the_rest();
+                    self.collect(Reader::Run, None);
                 }
             }
         }
@@ -553,7 +572,8 @@ impl Controller {
             | Phase::Leaving { until_us, .. } => Some(*until_us),
             _ => None,
         };
-        of_answers.chain(of_books).chain(of_phase).chain(of_gone).min()
+        let of_changes = self.changes.due_us().filter(|_| !self.is_ending());
+        of_answers.chain(of_books).chain(of_phase).chain(of_gone).chain(of_changes).min()
     }
 
     fn missing(&self) -> String {
@@ -581,7 +601,8 @@ impl Controller {
         self.fault.get_or_insert(error);
         if has_begun {
             self.phase = Phase::Closing;
-            self.collect(Reader::Run);
+            self.measure_the_rest();
+            self.collect(Reader::Run, None);
         } else {
             self.leave(None);
         }

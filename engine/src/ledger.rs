@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Reason};
 use crate::id::{Epoch, GenerationId, StageId};
+use crate::recent::{Recent, Seen, Windows};
 use crate::record::Place;
 
 /// Distinct reasons per account; what comes after is counted as `other`.
@@ -139,6 +140,10 @@ pub(crate) struct Ledger {
     sinks: Mutex<BTreeMap<(GenerationId, StageId), Epoch>>,
     faults_of_sinks: Mutex<Vec<String>>,
     latency_us: Mutex<Histogram<u64>>,
+    recent: Mutex<Recent>,
+    /// How far each sink has written, and how many records came to sinks after later ones.
+    written: Mutex<BTreeMap<StageId, Epoch>>,
+    reordered: AtomicU64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -160,6 +165,9 @@ impl Ledger {
             sinks: Mutex::default(),
             faults_of_sinks: Mutex::default(),
             latency_us: Mutex::new(histogram()),
+            recent: Mutex::default(),
+            written: Mutex::default(),
+            reordered: AtomicU64::new(0),
         })
     }
 
@@ -317,6 +325,14 @@ impl Ledger {
         self.complete(completed_below, now_us);
     }
 
+    /// A sink begins to write the records of an epoch: all of them, and never again. Over all generations.
+    pub(crate) fn sink_writes(&self, sink: StageId, epoch: Epoch, records: usize) {
+        let before = lock(&self.written).insert(sink, epoch);
+        if before.is_some_and(|before| epoch <= before) {
+            self.reordered.fetch_add(records as u64, Ordering::Relaxed);
+        }
+    }
+
     /// Nothing is left of a generation anywhere, nor of those before it: their sinks have passed everything, whether
     /// that was told here or not.
     pub(crate) fn close_sinks(&self, generation: GenerationId, now_us: u64) {
@@ -329,16 +345,17 @@ impl Ledger {
     }
 
     fn complete(&self, below: Epoch, now_us: u64) {
-        let mut latency_us = lock(&self.latency_us);
+        let (mut latency_us, mut recent) = (lock(&self.latency_us), lock(&self.recent));
         for lane in lock(&self.lanes).values_mut() {
             while lane.open.front().is_some_and(|frame| frame.epoch < below) {
                 let Some(frame) = lane.open.pop_front() else { break };
                 lane.completed += 1;
                 lane.degraded += u64::from(frame.degraded);
-                let took_us = now_us.saturating_sub(frame.admitted_us).max(1);
-                latency_us.saturating_record(took_us);
+                let taken_us = now_us.saturating_sub(frame.admitted_us).max(1);
+                latency_us.saturating_record(taken_us);
+                recent.completed(now_us, taken_us);
                 lane.recent_us.truncate(RECENT_MAX - 1);
-                lane.recent_us.push_front(took_us);
+                lane.recent_us.push_front(taken_us);
             }
         }
     }
@@ -373,14 +390,24 @@ impl Ledger {
         Accounts { edges, sources, examples, faults }
     }
 
-    /// The books as they stand, for adding up.
-    pub(crate) fn books(&self, digest: u64) -> Books {
+    /// The books as they stand, for adding up; with how it went in some windows, if that is asked.
+    pub(crate) fn books(&self, digest: u64, windows: Option<&Windows>) -> Books {
+        let seen = windows.map_or_else(Seen::default, |windows| self.seen(windows));
         let latency_us = lock(&self.latency_us);
         let latency_us = latency_us.iter_recorded();
         let latency_us = latency_us.map(|v| (v.value_iterated_to(), v.count_at_value())).collect();
         let accounts = self.accounts();
         let (examples, faults) = (accounts.examples.clone(), accounts.faults.clone());
-        Books { accounts, examples, faults, latency_us, digest }
+        let reordered = self.reordered.load(Ordering::Relaxed);
+        Books { accounts, examples, faults, latency_us, digest, reordered, seen }
+    }
+
+    fn seen(&self, windows: &Windows) -> Seen {
+        let seen = lock(&self.recent).seen(windows);
+        let admitted = windows.admitted.0..windows.admitted.1;
+        let of_lanes = |lane: &Lane| lane.open.iter().filter(|o| admitted.contains(&o.admitted_us)).count();
+        let open = lock(&self.lanes).values().map(of_lanes).sum::<usize>() as u64;
+        Seen { open, ..seen }
     }
 }
 
@@ -404,6 +431,10 @@ pub(crate) struct Books {
     /// How often each latency was seen, in microseconds.
     latency_us: Vec<(u64, u64)>,
     pub(crate) digest: u64,
+    /// Records that came to a sink after later ones.
+    reordered: u64,
+    /// How it went in the windows that were asked about.
+    pub(crate) seen: Seen,
 }
 
 impl Books {
@@ -417,6 +448,17 @@ impl Books {
         self.faults.extend(other.faults);
         self.latency_us.extend(other.latency_us);
         self.digest = self.digest.wrapping_add(other.digest);
+        self.reordered += other.reordered;
+        self.seen.add(other.seen);
+    }
+
+    /// What should never be, as far as is known; frames on their way count as lost, so at the end of a run.
+    pub(crate) fn ids(&self) -> Ids {
+        let edges = self.accounts.edges.values().map(|edge| edge.in_flight);
+        let doubled = edges.clone().filter(|n| *n < 0).map(i64::unsigned_abs).sum();
+        let missing: u64 = edges.filter(|n| *n > 0).map(i64::unsigned_abs).sum();
+        let lost = self.accounts.total().in_flight.max(missing);
+        Ids { lost, doubled, reordered: self.reordered }
     }
 
     /// The accounts, with what is only for people.
@@ -427,12 +469,7 @@ impl Books {
 
     /// Latency from admission to completion.
     pub(crate) fn latency(&self) -> Latency {
-        let mut histogram = histogram();
-        for (value_us, count) in &self.latency_us {
-            histogram.saturating_record_n(*value_us, *count);
-        }
-        let ms = |q| histogram.value_at_quantile(q) as f64 / 1e3;
-        Latency { p50: ms(0.50), p95: ms(0.95), p99: ms(0.99) }
+        Latency::of(&self.latency_us)
     }
 }
 
@@ -440,8 +477,19 @@ fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("1 us to 1 h at 3 digits is a valid range")
 }
 
-/// Latency from admission to completion, in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+/// Frames and records that should not be; all zero of a clean run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ids {
+    /// Neither completed nor dropped.
+    pub lost: u64,
+    /// Received more often than they were sent.
+    pub doubled: u64,
+    /// Came to a sink after later ones.
+    pub reordered: u64,
+}
+
+/// Latency from admission to completion, in milliseconds; 0 of nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
     /// The median.
     pub p50: f64,
@@ -449,6 +497,18 @@ pub struct Latency {
     pub p95: f64,
     /// The 99th percentile.
     pub p99: f64,
+}
+
+impl Latency {
+    /// Of how often each was seen, in microseconds.
+    pub(crate) fn of(seen_us: &[(u64, u64)]) -> Self {
+        let mut histogram = histogram();
+        for (value_us, count) in seen_us {
+            histogram.saturating_record_n(*value_us, *count);
+        }
+        let ms = |q| histogram.value_at_quantile(q) as f64 / 1e3;
+        Self { p50: ms(0.50), p95: ms(0.95), p99: ms(0.99) }
+    }
 }
 
 /// The ledger of a run, as reported.

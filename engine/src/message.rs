@@ -11,6 +11,7 @@ use crate::ledger::Books;
 use crate::net::Member;
 use crate::plan::Plan;
 use crate::telemetry::Readings;
+use crate::recent::Windows;
 
 /// The version of everything that members tell each other; it is told first.
 pub(crate) const PROTOCOL: u32 = 1;
@@ -57,7 +58,7 @@ pub(crate) enum ToNode {
     /// Another node is lost: what is open can never be completed.
     Lost { node: String },
     /// What do your books say?
-    Books { request: u64 },
+    Books { request: u64, windows: Option<Windows> },
     /// The run clock read `now_us` when your question of `sent_us` came.
     Clock { sent_us: u64, now_us: u64 },
     /// The run is over: forget it.

@@ -372,8 +372,8 @@ impl Node {
             ToNode::Passed(passed) => part.passed(&passed),
             ToNode::Degraded(frames) => part.degraded(&frames),
             ToNode::Lost { node } => part.lost(&node),
-            ToNode::Books { request } => {
-                let books = part.shared().ledger.books(part.shared().digest.value());
+            ToNode::Books { request, windows } => {
+                let books = part.shared().ledger.books(part.shared().digest.value(), windows.as_ref());
                 self.answer(member, &Word::Books { request, books: Box::new(books) });
             }
             ToNode::Enquire | ToNode::Load(_) | ToNode::Clock { .. } | ToNode::Unload => {}

@@ -13,12 +13,12 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded}
 use serde::Serialize;
 
 use crate::clock::Clock;
-use crate::controller::{Controller, Ending, Request, Setting};
+use crate::controller::{ChangeReport, Controller, Ending, Request, Setting};
 use crate::cutover::Wish;
 pub use crate::cutover::{Cut, Moving};
 use crate::error::{Error, ErrorKind, Result};
 use crate::infrastructure::Infrastructure;
-use crate::ledger::{Accounts, Books, Latency, SourceAccount};
+use crate::ledger::{Accounts, Books, Ids, Latency, SourceAccount};
 use crate::link::Links;
 use crate::message::Load;
 use crate::net::memory::Hub;
@@ -73,6 +73,10 @@ pub struct Report {
     pub ledger: Accounts,
     /// All sources together.
     pub ledger_total: SourceAccount,
+    /// What should not be.
+    pub ids: Ids,
+    /// What became of each change of plan, oldest first.
+    pub changes: Vec<ChangeReport>,
     /// Equal for equal results: 16 hexadecimal digits.
     pub output_digest: String,
 }
@@ -321,10 +325,11 @@ impl Run {
         while !self.wait(Duration::from_secs(3600)) {}
         let seconds = self.seconds();
         self.close();
-        let Ending { books, fault } = self
-            .ending()
-            .take()
-            .unwrap_or_else(|| Ending { books: Books::default(), fault: Some(has_ended()) });
+        let Ending { books, changes, fault } = self.ending().take().unwrap_or_else(|| Ending {
+            books: Books::default(),
+            changes: Vec::new(),
+            fault: Some(has_ended()),
+        });
         let mut ledger = books.accounts();
         ledger.faults.extend(fault.map(|fault| fault.to_string()));
         let total = ledger.total();
@@ -336,6 +341,8 @@ impl Run {
             latency_ms: books.latency(),
             ledger,
             ledger_total: total,
+            ids: books.ids(),
+            changes,
             output_digest: format!("{:016x}", books.digest),
         }
     }

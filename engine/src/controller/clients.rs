@@ -53,7 +53,8 @@ impl Controller {
 
     fn asked(&mut self, member: Member, ask: Ask) {
         match ask {
-            Ask::Status => self.collect(Reader::Client(member)),
+            Ask::Status => self.collect(Reader::Client(member), None),
+            Ask::History => self.reply(&member, &Reply::History(self.changes.reports().to_vec())),
             Ask::Telemetry => self.reply(&member, &Reply::Telemetry(Box::new(self.overview()))),
             Ask::Stop => {
                 self.reply(&member, &Reply::Stopping);

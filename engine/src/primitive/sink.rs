@@ -116,6 +116,7 @@ impl<T: Data> Ending<T> {
         let now_us = generation.local.shared.clock.now_us();
         let open = frontier.or(generation.until()).unwrap_or(Epoch::MAX);
         while let Some((epoch, records)) = self.waiting.pop_below(open) {
+            generation.local.shared.ledger.sink_writes(self.context.stage, epoch, records.len());
             for Envelope { at, record, token, .. } in records {
                 self.feeding.push(Envelope { epoch, at, record: (), token }, (epoch, record), now_us);
             }
