@@ -1,6 +1,10 @@
 //! What a source is: lanes of records, each read by a blocking feed on a thread of its own.
 
+mod traced;
+
 use std::sync::Arc;
+
+pub use traced::{Rates, Trace, Traced};
 
 use crate::clock::Clock;
 use crate::error::Result;

@@ -173,8 +173,14 @@ impl<T> Lane<T> {
         self.changed.notify_all();
     }
 
+    /// The next record is known, and its time has not come; or nothing is known. What lies before it is closed: other
+    /// lanes need not wait for it.
     fn expect(&self, early: Option<Epoch>) {
-        lock(&self.state).early = early;
+        let mut state = lock(&self.state);
+        state.early = early;
+        state.floor = state.floor.max(early.unwrap_or(0));
+        drop(state);
+        self.doors.feed();
     }
 
     /// Queues a record, or gives it back while there is no room for it.
