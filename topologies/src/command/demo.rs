@@ -1,12 +1,13 @@
 //! `demo`: the junction on synthetic cameras.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::{Context, ensure};
 use clap::Args;
 use jellybean_engine::Graph;
-use jellybean_engine::source::{Pacing, Policy};
+use jellybean_engine::source::{Pacing, Policy, Trace, Traced};
 use jellybean_operators::source::RoadCameras;
 
 use super::Tools;
@@ -37,6 +38,10 @@ pub(super) struct Demo {
     /// Play as fast as it was filmed, and drop frames that are too late, as from live cameras.
     #[arg(long)]
     realtime: bool,
+    /// How many frames a second the cameras send together over time (CSV: `seconds,source,rate`; the source is
+    /// `cameras`), until the last row of it; no frame is dropped.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["realtime", "seconds"])]
+    trace: Option<PathBuf>,
     /// How frames cross links: `raw`, or `jpeg:` with a quality from 1 to 100.
     #[arg(long, default_value = "raw", value_name = "FORM")]
     frames: Frames,
@@ -57,13 +62,16 @@ impl Demo {
     pub(super) fn make(self, tools: &Tools) -> anyhow::Result<Made> {
         tools.load_runtime(&bars())?;
         make_folder(&self.out)?;
-        let mut cameras =
-            RoadCameras::new(self.seed).cameras(usize::try_from(self.cameras)?).frames(self.seconds * FPS);
+        let trace = self.trace.as_deref().map(|file| read_trace(file, "cameras")).transpose()?;
+        let records = trace.as_ref().and_then(|trace| trace.rates("cameras")).map(|rates| rates.records());
+        let frames = records.map_or(self.seconds * FPS, |records| records.ceil() as u64);
+        let mut cameras = RoadCameras::new(self.seed).cameras(usize::try_from(self.cameras)?).frames(frames);
         if self.realtime {
             cameras = cameras.policy(Policy::Latest).pacing(Pacing::Realtime);
         }
         let tally = Tally::default();
         let (window_ms, filmed) = (self.window * 1_000, cameras.clone());
+        let cameras = Traced::new(cameras, "cameras", trace.as_ref());
         let graph = junction(cameras, self.frames, window_ms, &self.out, &tally).build()?;
         let (lanes, frames) = (usize::try_from(self.cameras)?, self.seconds * FPS);
         let truth = move || truth(&filmed, lanes, frames, window_ms);
@@ -92,4 +100,18 @@ fn truth(cameras: &RoadCameras, lanes: usize, frames: u64, window_ms: u64) -> an
         }
     }
     Ok(seen.into_iter().map(|(key, ids)| (key, ids.len() as f64)).collect())
+}
+
+/// Reads the rates of one source over time.
+fn read_trace(file: &Path, source: &str) -> anyhow::Result<Trace> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("the trace {} cannot be read", file.display()))?;
+    let trace = Trace::read(&text).with_context(|| file.display().to_string())?;
+    let unknown = trace.sources().find(|name| *name != source);
+    ensure!(
+        unknown.is_none() && trace.rates(source).is_some(),
+        "{}: the only source of this topology is `{source}`",
+        file.display()
+    );
+    Ok(trace)
 }
