@@ -36,6 +36,7 @@ pub mod live;
 pub mod metrics;
 pub mod net;
 pub mod node;
+pub mod pilot;
 pub mod placement;
 pub mod plan;
 pub mod planning;

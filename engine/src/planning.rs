@@ -23,6 +23,7 @@ pub use fault::{Entry, Fault};
 pub use machines::machines;
 pub use rates::Rates;
 pub use report::Report;
-pub use solve::{plan, solve};
+pub(crate) use measured::feed;
+pub use solve::{plan, solve, solve_from};
 pub use wanted::Wanted;
 pub use written::{read, write};

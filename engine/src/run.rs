@@ -51,9 +51,53 @@ pub struct Run {
     controller: Mutex<Option<JoinHandle<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     quits: Arc<AtomicBool>,
-    wishes: AtomicU64,
+    wishes: Arc<AtomicU64>,
     board: Board,
     _watching: Box<dyn Listening>,
+}
+
+/// A run, for other threads: to see how it goes, and to change its plan. It may have ended.
+#[derive(Clone)]
+pub struct Handle {
+    graph: Arc<Graph>,
+    nodes: BTreeSet<String>,
+    first: Option<Plan>,
+    clock: Clock,
+    requests: Sender<Request>,
+    sleeper: Sleeper,
+    wishes: Arc<AtomicU64>,
+    board: Board,
+}
+
+impl Handle {
+    /// As [`Run::apply`].
+    ///
+    /// # Errors
+    /// As [`Run::apply`].
+    pub fn apply(&self, plan: Plan) -> Result<Cut> {
+        plan.check(&self.graph, &self.nodes)?;
+        if let Some(first) = &self.first {
+            plan.check_sources(&self.graph, first)?;
+        }
+        let id = self.wishes.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = bounded(1);
+        // After the end nobody answers, and the waiting side sees its answer's channel closed.
+        _ = self.requests.send(Request::Apply(Wish { id, plan: Arc::new(plan) }, answer));
+        self.sleeper.wake();
+        answered.recv().unwrap_or_else(|_| Err(has_ended()))
+    }
+
+    /// What its nodes have measured.
+    #[must_use]
+    pub fn board(&self) -> Board {
+        self.board.clone()
+    }
+
+    /// The time by its clock, in microseconds.
+    #[must_use]
+    pub fn now_us(&self) -> u64 {
+        self.clock.now_us()
+    }
 }
 
 /// What a run did.
@@ -235,7 +279,7 @@ impl Run {
             controller: Mutex::new(Some(controller)),
             threads: Mutex::new(threads.handles),
             quits: threads.quits,
-            wishes: AtomicU64::new(1),
+            wishes: Arc::new(AtomicU64::new(1)),
             board,
             _watching: watching,
             first,
@@ -252,14 +296,22 @@ impl Run {
     /// # Errors
     /// What is wrong with the plan, or what could not be opened: then the old plan goes on untouched.
     pub fn apply(&self, plan: Plan) -> Result<Cut> {
-        plan.check(&self.graph, &self.nodes)?;
-        if let Some(first) = &self.first {
-            plan.check_sources(&self.graph, first)?;
+        self.handle().apply(plan)
+    }
+
+    /// What another thread may have of the run while it goes on.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle {
+            graph: self.graph.clone(),
+            nodes: self.nodes.clone(),
+            first: self.first.clone(),
+            clock: self.clock.clone(),
+            requests: self.requests.clone(),
+            sleeper: self.sleeper.clone(),
+            wishes: self.wishes.clone(),
+            board: self.board.clone(),
         }
-        let id = self.wishes.fetch_add(1, Ordering::Relaxed);
-        let (answer, answered) = bounded(1);
-        self.ask(Request::Apply(Wish { id, plan: Arc::new(plan) }, answer));
-        answered.recv().unwrap_or_else(|_| Err(has_ended()))
     }
 
     /// Ends the run: what has entered is finished and flushed, what has not is counted as `stopped`.

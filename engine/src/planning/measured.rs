@@ -25,7 +25,7 @@ fn invalid(message: String, way_out: &str) -> Error {
 }
 
 /// What a source stage is fed by; no stage has a name with a space.
-pub(super) fn feed(source: &str) -> String {
+pub(crate) fn feed(source: &str) -> String {
     format!("{source} feed")
 }
 

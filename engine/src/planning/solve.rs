@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::wanted::Wanted;
 use super::written::{flows, read, write};
 use crate::error::Result;
-use crate::placement::{self, Answer, Budget, Decision, GAP_PROVED, Mode, Status, evaluate};
+use crate::placement::{self, Answer, Budget, Decision, GAP_PROVED, Mode, Problem, Running, Status, evaluate};
 use crate::plan::Plan;
 
 /// Problems that are solved for one plan, at most.
@@ -64,11 +64,23 @@ fn judged(wanted: &Wanted, answer: Answer, decision: Decision) -> Answer {
 /// # Errors
 /// `Invalid` if the problem is not right.
 pub fn solve(wanted: &Wanted, mode: Mode, budget: &Budget<'_>) -> Result<Answer> {
-    let root = placement::solve(&wanted.problem, mode, budget)?;
+    solve_any(wanted, mode, budget, None)
+}
+
+/// The same from a plan that runs, which it costs something to leave.
+///
+/// # Errors
+/// `Invalid` if the problem or the running plan is not right.
+pub fn solve_from(wanted: &Wanted, mode: Mode, budget: &Budget<'_>, running: &Running) -> Result<Answer> {
+    solve_any(wanted, mode, budget, Some(running))
+}
+
+fn solve_any(wanted: &Wanted, mode: Mode, budget: &Budget<'_>, running: Option<&Running>) -> Result<Answer> {
+    let root = solve_one(&wanted.problem, mode, budget, running)?;
     if root.decision.is_none() || broken(wanted, &root).is_none() {
         return Ok(root);
     }
-    let mut search = Search { wanted, mode, budget, solves: 1, best: None, bound: f64::INFINITY };
+    let mut search = Search { wanted, mode, budget, running, solves: 1, best: None, bound: f64::INFINITY };
     let mut open = vec![(Pins::new(), root.clone())];
     while let Some((pins, answer)) = take_least(&mut open) {
         if search.best.as_ref().is_some_and(|best| cost(best) <= bound(&answer)) {
@@ -85,6 +97,18 @@ pub fn solve(wanted: &Wanted, mode: Mode, budget: &Budget<'_>) -> Result<Answer>
     Ok(search.answer(root))
 }
 
+fn solve_one(
+    problem: &Problem,
+    mode: Mode,
+    budget: &Budget<'_>,
+    running: Option<&Running>,
+) -> Result<Answer> {
+    match running {
+        Some(running) => placement::solve_from(problem, mode, budget, running),
+        None => placement::solve(problem, mode, budget),
+    }
+}
+
 /// By stage: the node that it is bound to.
 type Pins = BTreeMap<String, String>;
 
@@ -92,6 +116,7 @@ struct Search<'a> {
     wanted: &'a Wanted,
     mode: Mode,
     budget: &'a Budget<'a>,
+    running: Option<&'a Running>,
     solves: usize,
     /// The cheapest answer that breaks nothing.
     best: Option<Answer>,
@@ -129,7 +154,7 @@ impl Search<'_> {
             pins.extend(whole.iter().map(|stage| (stage.clone(), node.clone())));
             let bound_to = bound_to(self.wanted, &pins);
             self.solves += 1;
-            let child = placement::solve(&bound_to.problem, self.mode, self.budget)?;
+            let child = solve_one(&bound_to.problem, self.mode, self.budget, self.running)?;
             match (&child.status, &child.decision) {
                 (_, Some(_)) => open.push((pins, child)),
                 (Status::Infeasible, None) => {}

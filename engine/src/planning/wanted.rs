@@ -90,6 +90,12 @@ impl Wanted {
 }
 
 impl Wanted {
+    /// The stages that have state to be moved.
+    pub(crate) fn stateful(&self) -> impl Iterator<Item = &str> {
+        let has_state = |kind: &Kind| matches!(kind, Kind::Keyed | Kind::Relational | Kind::Sink);
+        self.kinds.iter().filter(move |(_, kind)| has_state(kind)).map(|(stage, _)| stage.as_str())
+    }
+
     /// Whether it comes from a topology, so that what is decided can be written as a plan.
     #[must_use]
     pub fn is_of_topology(&self) -> bool {
