@@ -10,8 +10,8 @@ use crate::id::{Epoch, GenerationId, StageId};
 use crate::ledger::Books;
 use crate::net::Member;
 use crate::plan::Plan;
-use crate::telemetry::Readings;
 use crate::recent::Windows;
+use crate::telemetry::Readings;
 
 /// The version of everything that members tell each other; it is told first.
 pub(crate) const PROTOCOL: u32 = 1;

@@ -71,10 +71,21 @@ impl Pilot {
     pub fn start(run: Handle, wanted: Wanted, plan: &Plan, settings: Settings) -> Result<Self> {
         let (orders, ordered) = bounded(ORDERS_MAX);
         let piloted: Arc<Mutex<Vec<Piloted>>> = Arc::default();
-        let mut helm = Helm::new(run, wanted, plan, settings, piloted.clone())?;
-        let thread = std::thread::Builder::new().name("pilot".into()).spawn(move || helm.steer(&ordered));
-        let thread = thread
-            .map_err(|e| Error::new(ErrorKind::Unavailable, "no thread for the pilot").because(e))?;
+        let (begun, beginning) = bounded(1);
+        let (plan, notes) = (plan.clone(), piloted.clone());
+        // The decider stays on the thread that made it.
+        let fly = move || match Helm::new(run, wanted, &plan, settings, notes) {
+            Ok(mut helm) => {
+                _ = begun.send(Ok(()));
+                helm.steer(&ordered);
+            }
+            Err(error) => _ = begun.send(Err(error)),
+        };
+        let thread = std::thread::Builder::new().name("pilot".into()).spawn(fly);
+        let thread =
+            thread.map_err(|e| Error::new(ErrorKind::Unavailable, "no thread for the pilot").because(e))?;
+        let gone = || Error::new(ErrorKind::Failed, "the pilot panicked as it began");
+        beginning.recv().unwrap_or_else(|_| Err(gone()))?;
         Ok(Self { orders, piloted, thread: Some(thread) })
     }
 
@@ -83,7 +94,8 @@ impl Pilot {
     /// # Errors
     /// `Unavailable` if it is at work on too much, or at its end.
     pub fn order(&self, order: Order) -> Result<()> {
-        let refused = |_| Error::new(ErrorKind::Unavailable, "the pilot takes no orders now").way_out("try again");
+        let refused =
+            |_| Error::new(ErrorKind::Unavailable, "the pilot takes no orders now").way_out("try again");
         self.orders.try_send(order).map_err(refused)
     }
 
@@ -193,11 +205,15 @@ impl Helm {
         let readings: BTreeMap<String, Telemetry> =
             self.board.read().into_iter().map(|(node, readings)| (node, readings.telemetry)).collect();
         let now_us = self.run.now_us();
-        for node in self.heard.keys().filter(|node| !readings.contains_key(*node)).cloned().collect::<Vec<_>>() {
+        for node in
+            self.heard.keys().filter(|node| !readings.contains_key(*node)).cloned().collect::<Vec<_>>()
+        {
             self.observer.forget(&node);
             self.tell(Event::NodeGone(node));
         }
-        for node in readings.keys().filter(|node| !self.heard.contains_key(*node)).cloned().collect::<Vec<_>>() {
+        for node in
+            readings.keys().filter(|node| !self.heard.contains_key(*node)).cloned().collect::<Vec<_>>()
+        {
             self.tell(Event::NodeCame(node));
         }
         readings.values().for_each(|telemetry| self.observer.hear(telemetry.clone(), now_us));
@@ -227,7 +243,7 @@ impl Helm {
                 let budget = Budget { programs_max: u64::MAX, go_on: &go_on };
                 let (wanted, mode) = (&self.wanted, self.mode);
                 let solution = answer(&question, &mut |problem, running| {
-                    let wanted = Wanted { problem: problem.clone(), ..wanted.clone() };
+                    let wanted = wanted.of(problem.clone());
                     planning::solve_from(&wanted, mode, &budget, running)
                 });
                 let solution = solution.map(Box::new).map_err(|error| error.to_string());
@@ -263,10 +279,10 @@ impl Helm {
     fn note(&self, record: Record) {
         tracing::info!(id = record.id, cause = ?record.trigger.cause, verdict = ?record.verdict, "decided");
         let mut piloted = lock(&self.piloted);
-        match piloted.iter_mut().find(|known| known.record.id == record.id) {
-            Some(known) => known.record = record,
-            None if piloted.len() >= PILOTED_MAX => {}
-            None => piloted.push(Piloted { record, measured_utilisation: BTreeMap::new() }),
+        if let Some(known) = piloted.iter_mut().find(|known| known.record.id == record.id) {
+            known.record = record;
+        } else if piloted.len() < PILOTED_MAX {
+            piloted.push(Piloted { record, measured_utilisation: BTreeMap::new() });
         }
     }
 

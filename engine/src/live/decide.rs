@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::bands::{Mark, Watch, marks};
-use super::demand::{Demand, Facts, link_name};
+use super::demand::{Demand, Facts, Loads, link_name, recompute, usd_per_h};
 use super::event::{Action, Event, Failed};
 use super::known::Known;
 use super::question::{Avoided, Question, Solution, avoid};
@@ -23,6 +23,9 @@ const CAUTION_MAX: u32 = 3;
 
 /// The ceiling is lowered to this part of it each time.
 const CAUTION: f64 = 0.9;
+
+/// Plans that ran lately and may do again, at most.
+const FORMER_MAX: usize = 4;
 
 /// Shares that differ by no more are the same.
 const SHARE: f64 = 0.02;
@@ -73,6 +76,10 @@ pub struct Decider {
     wait_until_us: u64,
     review_at_us: Option<u64>,
     changed_us: Option<u64>,
+    /// Plans that ran lately, the latest last.
+    former: VecDeque<Routes>,
+    /// Since when one of them would do again, for less.
+    cheaper_since_us: Option<u64>,
     hold_s: f64,
     history: VecDeque<Record>,
     next_id: u64,
@@ -111,6 +118,8 @@ impl Decider {
             wait_until_us: 0,
             review_at_us: None,
             changed_us: None,
+            former: VecDeque::new(),
+            cheaper_since_us: None,
             history: VecDeque::new(),
             next_id: 0,
             settings,
@@ -132,7 +141,7 @@ impl Decider {
 
     /// The load of everything under what runs, as measured last.
     #[must_use]
-    pub fn loads(&self) -> super::demand::Loads {
+    pub fn loads(&self) -> Loads {
         self.demand.loads()
     }
 
@@ -213,7 +222,7 @@ impl Decider {
     fn consider(&mut self, now_us: u64) -> Option<Action> {
         self.problem = self.known.problem(&self.settings, now_us);
         self.avoided.retain(|_, until_us| now_us < *until_us);
-        let Some(trigger) = self.trigger(now_us) else { return None };
+        let trigger = self.trigger(now_us)?;
         let is_asked = trigger.cause == Cause::Rebalance;
         if !matches!(self.phase, Phase::Idle)
             || self.is_paused && !is_asked
@@ -234,15 +243,47 @@ impl Decider {
         let now = marks(&self.problem, routes, &self.settings);
         self.watch.look((&self.basis, &now), &self.settings, now_us);
         self.demand.set(Facts::of(&self.served(&self.problem), routes));
-        let used = self.used();
+        let used = used(&self.problem, &self.demand.loads());
         let overloaded = self.watch.overloaded(&used, &self.settings, now_us);
         let out = self.watch.out((&self.basis, &now), &self.settings, now_us);
         let review = self.review_at_us.filter(|at_us| now_us >= *at_us);
         let review = review.map(|_| Trigger::of(Cause::Review, "", now_us));
         let gone = self.known.away.iter().find(|node| routes.on(node).next().is_some());
         let gone = gone.map(|node| Trigger::of(Cause::NodeGone, &**node, now_us));
-        let all = [gone, self.pending.clone(), overloaded, out, review];
+        let cheaper = self.cheaper(now_us);
+        let all = [gone, self.pending.clone(), overloaded, out, cheaper, review];
         all.into_iter().flatten().min_by_key(|trigger| trigger.cause)
+    }
+
+    /// Whether a plan that ran before would do again, for so much less that it may be worth it. It is looked at once
+    /// everything has cooled down.
+    fn cheaper(&mut self, now_us: u64) -> Option<Trigger> {
+        let cool_us = us(self.settings.cool_down_s);
+        let is_hot = self.moved_us.values().any(|moved_us| now_us.saturating_sub(*moved_us) < cool_us);
+        let routes = self.routes.as_ref().filter(|_| !is_hot && self.admitted.is_empty());
+        let Some(routes) = routes else {
+            self.cheaper_since_us = None;
+            return None;
+        };
+        let usd = usd_per_h(&self.problem, routes, &self.demand.loads());
+        let most = usd / (1.0 + self.settings.keep);
+        let costs = self.former.iter().filter_map(|former| {
+            let loads = recompute(&Facts::of(&self.problem, former));
+            let used = used(&self.problem, &loads);
+            let has_nodes =
+                former.shares.values().flat_map(BTreeMap::keys).all(|n| !self.known.away.contains(n));
+            let fits = has_nodes && used.values().all(|(part, ceiling)| part <= ceiling);
+            fits.then(|| usd_per_h(&self.problem, former, &loads)).filter(|usd| *usd < most)
+        });
+        let Some(cost) = costs.min_by(f64::total_cmp) else {
+            self.cheaper_since_us = None;
+            return None;
+        };
+        let since_us = *self.cheaper_since_us.get_or_insert(now_us);
+        let is_long = now_us.saturating_sub(since_us) >= us(self.settings.out_for_s);
+        let trigger =
+            Trigger { value: cost, low: most, high: usd, ..Trigger::of(Cause::Cheaper, "", since_us) };
+        is_long.then_some(trigger)
     }
 
     /// A problem with the rates that are let in.
@@ -253,22 +294,6 @@ impl Decider {
             source.rate_per_s = source.rate_per_s.min(most);
         }
         problem
-    }
-
-    /// By node and link: which part of it is used, and which may be.
-    fn used(&self) -> BTreeMap<String, (f64, f64)> {
-        let (loads, problem) = (self.demand.loads(), &self.problem);
-        let ceiling = problem.objectives.utilisation_max;
-        let nodes = problem.machines.nodes.iter().filter_map(|node| {
-            let busy = loads.busy_slots.get(&node.name)?;
-            Some((node.name.clone(), (busy / f64::from(node.slots), ceiling)))
-        });
-        let links = problem.machines.links.iter().filter_map(|link| {
-            let name = link_name(&link.from, &link.to);
-            let part = loads.mbit_per_s.get(&name)? / link.mbit_per_s?;
-            Some((name, (part, 1.0)))
-        });
-        nodes.chain(links).collect()
     }
 
     fn ask(&mut self, trigger: Trigger, now_us: u64) -> Action {
@@ -427,6 +452,10 @@ impl Decider {
         let stays = record.could_stay && !is_missed && !self.is_worth_it(&record, question, &found);
         if is_same || !may_move || stays {
             self.failures = 0;
+            if record.trigger.cause == Cause::Cheaper {
+                // It would not earn its starts; what comes later may.
+                self.former.clear();
+            }
             self.settle(&question.problem);
             if !may_move {
                 self.review_later(now_us);
@@ -513,6 +542,11 @@ impl Decider {
         let verdict = match outcome {
             Ok(()) => {
                 let before = self.routes.replace(routes).unwrap_or_default();
+                self.former.push_back(before.clone());
+                if self.former.len() > FORMER_MAX {
+                    self.former.pop_front();
+                }
+                self.cheaper_since_us = None;
                 let moved = self.moved(&before, self.routes.as_ref().expect("it was just put there"));
                 self.moved_us.extend(moved.into_iter().map(|stage| (stage, now_us)));
                 self.held(now_us);
@@ -560,6 +594,21 @@ impl Decider {
         moved.extend(shares.filter(|stage| !moved.contains(stage)).cloned().collect::<Vec<_>>());
         moved
     }
+}
+
+/// By node and link: which part of it is used, and which may be.
+fn used(problem: &Problem, loads: &Loads) -> BTreeMap<String, (f64, f64)> {
+    let ceiling = problem.objectives.utilisation_max;
+    let nodes = problem.machines.nodes.iter().filter_map(|node| {
+        let busy = loads.busy_slots.get(&node.name)?;
+        Some((node.name.clone(), (busy / f64::from(node.slots), ceiling)))
+    });
+    let links = problem.machines.links.iter().filter_map(|link| {
+        let name = link_name(&link.from, &link.to);
+        let part = loads.mbit_per_s.get(&name)? / link.mbit_per_s?;
+        Some((name, (part, 1.0)))
+    });
+    nodes.chain(links).collect()
 }
 
 /// A plan that was found.

@@ -5,7 +5,7 @@
 //! number of changes are those that [`recompute`] finds from nothing.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use differential_dataflow::VecCollection;
@@ -18,7 +18,7 @@ use timely::{WorkerConfig, worker::Worker};
 
 use super::observe::RATE_MAX;
 use super::routes::Routes;
-use crate::placement::problem::{Edge, Machine, Problem};
+use crate::placement::problem::{Edge, Link, Machine, Problem};
 
 /// Rates and ratios are in millionths.
 const MILLION: f64 = 1e6;
@@ -298,6 +298,22 @@ fn busy_slots(busy: i128) -> f64 {
 
 fn mbit(bits: i128) -> f64 {
     bits as f64 / (MILLION * 1e3 * 1e6)
+}
+
+/// What nodes and traffic cost under loads, in dollars per hour.
+pub(super) fn usd_per_h(problem: &Problem, routes: &Routes, loads: &Loads) -> f64 {
+    let used: BTreeSet<&String> = routes.shares.values().flat_map(BTreeMap::keys).collect();
+    let nodes = problem.machines.nodes.iter().filter(|node| used.contains(&node.name));
+    nodes.map(|node| node.usd_per_h).sum::<f64>() + links_usd_per_h(problem, loads)
+}
+
+/// What traffic costs under loads, in dollars per hour.
+pub(super) fn links_usd_per_h(problem: &Problem, loads: &Loads) -> f64 {
+    let usd = |link: &Link| {
+        let mbit = loads.mbit_per_s.get(&link_name(&link.from, &link.to)).copied().unwrap_or_default();
+        mbit * 1e6 / 8.0 / f64::from(1 << 30) * 3600.0 * link.usd_per_gb
+    };
+    problem.machines.links.iter().map(usd).sum()
 }
 
 /// How a link is called.

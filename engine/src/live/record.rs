@@ -34,6 +34,8 @@ pub enum Cause {
     Bandwidth,
     /// The round trip of a link left its band.
     RoundTrip,
+    /// A plan that ran before would do again, for less; in dollars per hour.
+    Cheaper,
     /// The last change was made in a hurry, and what it could not look at can be looked at now.
     Review,
 }

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use crate::placement::problem::Problem;
 use crate::placement::{Decision, SiteFlow};
 
+/// By sites, from and to: a part.
+pub type Parts = BTreeMap<(String, String), f64>;
+
 /// Where the parts of every stream go.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Routes {
@@ -13,14 +16,14 @@ pub struct Routes {
     /// By stage and node: its part of the stage's items; the parts of a stage add up to 1.
     pub shares: BTreeMap<String, BTreeMap<String, f64>>,
     /// By edge, and by the sites it leaves and reaches: its part of the edge's items.
-    pub flows: BTreeMap<(String, String), BTreeMap<(String, String), f64>>,
+    pub flows: BTreeMap<(String, String), Parts>,
 }
 
 impl Routes {
     /// The routes of a decision.
     #[must_use]
     pub fn of(decision: &Decision) -> Self {
-        let mut flows: BTreeMap<(String, String), BTreeMap<(String, String), f64>> = BTreeMap::new();
+        let mut flows: BTreeMap<(String, String), Parts> = BTreeMap::new();
         for flow in decision.flows.iter().filter(|flow| flow.rate_per_s > 0.0) {
             let edge = flows.entry((flow.from.clone(), flow.to.clone())).or_default();
             *edge.entry((flow.from_site.clone(), flow.to_site.clone())).or_default() += flow.rate_per_s;
@@ -41,7 +44,7 @@ impl Routes {
             let rates = shares.iter().map(|(node, share)| (node.clone(), share * rate));
             (stage.clone(), rates.filter(|(_, rate)| *rate > 0.0).collect::<BTreeMap<_, _>>())
         };
-        let flow = |((from, to), ways): (&(String, String), &BTreeMap<(String, String), f64>)| {
+        let flow = |((from, to), ways): (&(String, String), &Parts)| {
             let rate = demand(to);
             let flows = ways.iter().map(|((from_site, to_site), share)| SiteFlow {
                 from: from.clone(),

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::wanted::Wanted;
 use super::written::{flows, read, write};
 use crate::error::Result;
-use crate::placement::{self, Answer, Budget, Decision, GAP_PROVED, Mode, Problem, Running, Status, evaluate};
+use crate::placement::{
+    self, Answer, Budget, Decision, GAP_PROVED, Mode, Problem, Running, Status, evaluate,
+};
 use crate::plan::Plan;
 
 /// Problems that are solved for one plan, at most.

@@ -90,6 +90,11 @@ impl Wanted {
 }
 
 impl Wanted {
+    /// The same of another problem, with other rates or services.
+    pub(crate) fn of(&self, problem: Problem) -> Self {
+        Self { problem, ..self.clone() }
+    }
+
     /// The stages that have state to be moved.
     pub(crate) fn stateful(&self) -> impl Iterator<Item = &str> {
         let has_state = |kind: &Kind| matches!(kind, Kind::Keyed | Kind::Relational | Kind::Sink);

@@ -256,7 +256,7 @@ impl Deploy {
             Some(plan) => Run::deploy(network, graph, description, read_plan(plan)?, &names, clock)?,
             None => Run::take_over(network, graph, &names, clock)?,
         };
-        how.serving(self.metrics).watch(run, made, &stop)
+        how.serving(self.metrics).watch(run, None, made, &stop)
     }
 }
 

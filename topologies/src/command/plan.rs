@@ -8,12 +8,13 @@ mod files;
 mod picture;
 mod told;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::ProgressFinish;
+use jellybean_engine::live::Settings;
 use jellybean_engine::placement::explain::smallest_change;
 use jellybean_engine::placement::problem::Objectives;
 use jellybean_engine::placement::{Answer, Budget, Mode, Status, import};
@@ -24,6 +25,7 @@ use jellybean_engine::{Clock, Graph};
 use self::told::Told;
 use super::nodes;
 use super::progress::line;
+use super::read_toml;
 use super::run::read_plan;
 
 /// Of a topology's plan: slots are not planned to be busier, so that queues stay short.
@@ -215,17 +217,11 @@ impl Asked {
     fn of_topology(&self, graph: &Graph) -> anyhow::Result<Wanted> {
         let Input { infrastructure, profile, rates, rate, .. } = &self.input;
         let missing = "a topology is planned over --infrastructure, with --profile and --rates";
-        let (infrastructure, machines) = files::machines(infrastructure.as_deref().context(missing)?)?;
-        let mut rates = files::rates(rates.as_deref().context(missing)?, graph, &infrastructure)?;
-        if let Some(rate) = rate {
-            rates.sources.iter_mut().for_each(|source| source.rate_per_s = *rate);
-        }
-        let profile = files::profile(profile)?;
+        let (infrastructure, rates) =
+            (infrastructure.as_deref().context(missing)?, rates.as_deref().context(missing)?);
         let mut objectives = Objectives { utilisation_max: UTILISATION_MAX, ..Objectives::default() };
         self.wishes.set(&mut objectives);
-        let names: Vec<String> = self.input.profile.iter().map(|file| file.display().to_string()).collect();
-        let wanted = Wanted::new(graph, (&infrastructure, machines), &profile, &rates, objectives)
-            .with_context(|| names.join(", "))?;
+        let wanted = of_files(graph, infrastructure, profile, (rates, *rate), objectives)?;
         match self.wishes.mode {
             Rules::Shared => Ok(wanted),
             Rules::Paper | Rules::Exclusive if self.out.is_some() => {
@@ -250,6 +246,74 @@ impl Asked {
         let (_, go_on) = self.wishes.patience();
         let budget = Budget { programs_max: PROGRAMS_MAX, go_on: &go_on };
         Ok(Some(explain(wanted, mode, answer, running.as_ref(), &budget)?))
+    }
+}
+
+/// What a topology asks by these files, with one rate for every source if it is given.
+fn of_files(
+    graph: &Graph,
+    infrastructure: &Path,
+    profile: &[PathBuf],
+    (rates, rate): (&Path, Option<f64>),
+    objectives: Objectives,
+) -> anyhow::Result<Wanted> {
+    let (infrastructure, machines) = files::machines(infrastructure)?;
+    let mut rates = files::rates(rates, graph, &infrastructure)?;
+    if let Some(rate) = rate {
+        rates.sources.iter_mut().for_each(|source| source.rate_per_s = rate);
+    }
+    let names: Vec<String> = profile.iter().map(|file| file.display().to_string()).collect();
+    Wanted::new(graph, (&infrastructure, machines), &files::profile(profile)?, &rates, objectives)
+        .with_context(|| names.join(", "))
+}
+
+/// How a run follows its rates.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct Following {
+    /// Follow the rates: change to the cheapest plan that fits what is measured, while it runs.
+    #[arg(long, requires_all = ["infrastructure", "profile", "rates"])]
+    live: bool,
+    /// What was measured, by `jellybean profile` (TOML); more than one for more kinds of nodes.
+    #[arg(long, value_name = "FILE", requires = "live")]
+    profile: Vec<PathBuf>,
+    /// Where sources stand and how much they send at first (TOML).
+    #[arg(long, value_name = "FILE", requires = "live")]
+    rates: Option<PathBuf>,
+    /// How eager it is (TOML): bands, prices and waits.
+    #[arg(long, value_name = "FILE", requires = "live")]
+    live_settings: Option<PathBuf>,
+    /// The end-to-end accuracy, at least.
+    #[arg(long, value_name = "ACCURACY", requires = "live")]
+    accuracy_min: Option<f64>,
+    /// What 95 of 100 items may take along every path, in milliseconds.
+    #[arg(long, value_name = "MS", requires = "live")]
+    p95_ms_max: Option<f64>,
+}
+
+impl Following {
+    /// What is asked and how eagerly, if the rates are followed at all.
+    pub(super) fn wanted(
+        &self,
+        graph: &Graph,
+        infrastructure: &Path,
+    ) -> anyhow::Result<Option<(Wanted, Settings)>> {
+        let Some(rates) = self.rates.as_deref().filter(|_| self.live) else { return Ok(None) };
+        let Self { accuracy_min, p95_ms_max, .. } = *self;
+        let objectives = Objectives {
+            utilisation_max: UTILISATION_MAX,
+            accuracy_min,
+            p95_ms_max,
+            ..Objectives::default()
+        };
+        let wanted = of_files(graph, infrastructure, &self.profile, (rates, None), objectives)?;
+        let settings = self.live_settings.as_deref().map(|file| read_toml("settings", file)).transpose()?;
+        Ok(Some((wanted, settings.unwrap_or_default())))
+    }
+
+    /// The plan to begin with.
+    pub(super) fn first(wanted: &Wanted) -> anyhow::Result<Written> {
+        let (answer, written) = plan(wanted, &Budget::programs(PROGRAMS_MAX))?;
+        written.with_context(|| format!("there is no plan to begin with: {:?}", answer.status))
     }
 }
 

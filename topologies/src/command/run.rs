@@ -14,11 +14,14 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use jellybean_engine::metrics::{Server, page};
+use jellybean_engine::pilot::{Pilot, Piloted};
 use jellybean_engine::plan::{Assignment, Plan};
 use jellybean_engine::telemetry::Board;
-use jellybean_engine::{Clock, Gaps, Graph, Report, Run};
+use jellybean_engine::{ChangeReport, Clock, Gaps, Graph, Report, Run};
+use serde::Serialize;
 
 use super::nodes::{Processes, lead, read_infrastructure};
+use super::plan::Following;
 use super::progress::line;
 use super::{Tools, read_toml};
 use crate::tally::{Counts, Tally};
@@ -54,6 +57,8 @@ pub(super) struct How {
     /// Serve what is measured at this address, as Prometheus reads it: /metrics. Loopback alone.
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<SocketAddr>,
+    #[command(flatten)]
+    following: Following,
     /// Make the last line of the output one JSON object: the report.
     #[arg(long)]
     json: bool,
@@ -157,20 +162,32 @@ impl How {
         let Some(infrastructure) = infrastructure else {
             let nodes: Vec<&str> = plan.nodes().into_iter().collect();
             let run = Run::start(graph, plan.clone(), &nodes, clock)?;
-            return self.watch(run, made, &stop);
+            return self.watch(run, None, made, &stop);
         };
-        if self.plan.is_none() {
-            plan = moved_to(plan, infrastructure.names().first().context("the infrastructure has no node")?);
-        }
+        let file = self.infrastructure.as_deref().context("an infrastructure was read")?;
+        let wanted = self.following.wanted(&graph, file)?;
+        plan = match (&self.plan, &wanted) {
+            (Some(_), _) => plan,
+            (None, Some((wanted, _))) => Following::first(wanted)?,
+            (None, None) => {
+                moved_to(plan, infrastructure.names().first().context("the infrastructure has no node")?)
+            }
+        };
+        let first = plan.clone();
+        let pilot = |run: &Run| {
+            let pilot = |(wanted, settings)| Pilot::start(run.handle(), wanted, &first, settings);
+            wanted.map(pilot).transpose()
+        };
         if self.nodes == Nodes::Threads {
             let run = Run::start_imitating(graph, plan, &infrastructure, clock)?;
-            return self.watch(run, made, &stop);
+            let pilot = pilot(&run)?;
+            return self.watch(run, pilot, made, &stop);
         }
-        let file = self.infrastructure.as_deref().context("an infrastructure was read")?;
         let processes = Processes::start(file, &infrastructure)?;
         let network = lead(&infrastructure)?;
         let run = Run::deploy(network, graph, description, plan, &infrastructure.names(), clock)?;
-        let outcome = self.watch(run, made, &stop);
+        let pilot = pilot(&run)?;
+        let outcome = self.watch(run, pilot, made, &stop);
         drop(processes);
         outcome
     }
@@ -180,8 +197,14 @@ impl How {
         Self { metrics: metrics.or(self.metrics), ..self.clone() }
     }
 
-    /// Shows how a run goes until it ends, and tells how it went.
-    pub(super) fn watch(&self, run: Run, made: &Made, stop: &Stop) -> anyhow::Result<()> {
+    /// Shows how a run goes until it ends, and tells how it went, with what its pilot decided if it has one.
+    pub(super) fn watch(
+        &self,
+        run: Run,
+        pilot: Option<Pilot>,
+        made: &Made,
+        stop: &Stop,
+    ) -> anyhow::Result<()> {
         let _metrics = serve_metrics(self.metrics, run.board())?;
         let bar = line();
         while !run.wait(LOOK) {
@@ -192,22 +215,33 @@ impl How {
             }
         }
         bar.finish_and_clear();
+        let decisions = pilot.map(Pilot::end);
         let report = run.finish();
-        self.tell(&report, &(made.told)())?;
+        self.tell(&report, decisions.as_deref(), &(made.told)())?;
         fail_on_fault(&report)
     }
 
     #[allow(clippy::print_stdout, clippy::print_stderr, reason = "the command is where results are told")]
-    fn tell(&self, report: &Report, summary: &str) -> anyhow::Result<()> {
+    fn tell(&self, report: &Report, decisions: Option<&[Piloted]>, summary: &str) -> anyhow::Result<()> {
         let text = format!("{summary}\n\n{}", in_words(report));
         if self.json {
             eprintln!("{text}");
-            println!("{}", serde_json::to_string(report)?);
+            println!("{}", serde_json::to_string(&Told { report, decisions })?);
         } else {
             println!("{text}");
         }
         Ok(())
     }
+}
+
+/// What is told of a run to programs.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    /// What its pilot decided, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decisions: Option<&'a [Piloted]>,
 }
 
 /// Serves what comes on a board, if an address is given, until what is returned is dropped.
@@ -254,6 +288,7 @@ fn in_words(report: &Report) -> String {
     for (what, n) in &total.dropped {
         text += &format!("\n  {n} dropped: {what}");
     }
+    report.changes.iter().for_each(|change| text += &format!("\n  {}", change_in_words(change)));
     for (place, message) in &report.ledger.examples {
         text += &format!("\n  {place}, for example: {message}");
     }
@@ -266,6 +301,29 @@ fn in_words(report: &Report) -> String {
         }
     }
     text
+}
+
+fn change_in_words(change: &ChangeReport) -> String {
+    let ChangeReport { at_seconds, phases_ms, latency_ms, ids, .. } = change;
+    if let Some(error) = &change.error {
+        return format!("at {at_seconds:.1} s a change of plan failed: {error}");
+    }
+    let what = if change.is_retune { "shares or batches changed" } else { "the plan changed" };
+    format!(
+        "at {at_seconds:.1} s {what}: prepared in {:.0} ms, decided in {:.0} ms, drained in {:.0} ms; p99 {:.0} ms \
+         before, {:.0} ms around, {:.0} ms after; {} frames in, {} out, {} lost, {} doubled, {} out of order",
+        phases_ms.prepare,
+        phases_ms.propose,
+        phases_ms.drain,
+        latency_ms.before.p99,
+        latency_ms.around.p99,
+        latency_ms.after.p99,
+        ids.into,
+        ids.out,
+        ids.lost,
+        ids.doubled,
+        ids.reordered,
+    )
 }
 
 /// A lane that ended with an error, or books that do not close, make the run a failure.

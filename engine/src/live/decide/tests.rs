@@ -91,7 +91,10 @@ impl Play {
                 let bad = self.fail_on.filter(|node| routes.on(node).next().is_some());
                 let outcome = match bad {
                     Some(node) => Err(Failed { why: "no".to_owned(), node: Some(node.to_owned()) }),
-                    None => Ok(self.plans.push((now, routes))),
+                    None => {
+                        self.plans.push((now, routes));
+                        Ok(())
+                    }
                 };
                 self.tell(Event::Changed { id, outcome });
             }
@@ -156,7 +159,7 @@ fn a_step_is_followed_at_once_by_one_change_up_and_one_down() {
 #[test]
 fn what_does_not_earn_its_move_stays() {
     let mut play = Play::new("");
-    play.play(60, |_| 30.0);
+    play.play(90, |_| 30.0);
     // Another node would do as well: nothing to gain, though the rate is far from what it was.
     play.play(60, |_| 20.0);
     assert_eq!(play.plans.len(), 1);

@@ -1,6 +1,6 @@
 use super::*;
+use crate::live::telemetry::SourceReading;
 use crate::random::Random;
-use crate::telemetry::SourceReading;
 
 const SECOND: u64 = 1_000_000;
 

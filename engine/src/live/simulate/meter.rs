@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::live::demand::{Facts, Loads, link_name, recompute};
+use crate::live::demand::{Facts, Loads, link_name, links_usd_per_h, recompute};
 use crate::live::record::more;
 use crate::live::routes::Routes;
 use crate::placement::Problem;
@@ -101,7 +101,7 @@ impl Meter {
             facts.set_rate(&source.name, rate);
         }
         let loads = recompute(facts);
-        let usd_per_h = self.nodes_usd(offered, also) + links_usd(offered, &loads);
+        let usd_per_h = self.nodes_usd(offered, also) + links_usd_per_h(offered, &loads);
         let dropped = self.wait(offered, &loads);
         let waits = self.waiting.values().any(|waiting| *waiting > EQUAL);
         let part = if all > 0.0 { lost / all } else { 0.0 };
@@ -178,12 +178,4 @@ impl Meter {
         self.outcome.dropped = if self.work > 0.0 { self.lost / self.work } else { 0.0 };
         self.outcome
     }
-}
-
-fn links_usd(problem: &Problem, loads: &Loads) -> f64 {
-    let usd = |link: &crate::placement::problem::Link| {
-        let mbit = loads.mbit_per_s.get(&link_name(&link.from, &link.to)).copied().unwrap_or_default();
-        mbit * 1e6 / 8.0 / f64::from(1 << 30) * 3600.0 * link.usd_per_gb
-    };
-    problem.machines.links.iter().map(usd).sum()
 }

@@ -11,8 +11,8 @@ use crate::live::observe::{LinkObserved, Observer, Reading};
 use crate::live::question::{Question, Solution, answer};
 use crate::live::record::Record;
 use crate::live::routes::{Routes, demands};
+use crate::live::telemetry::{SourceReading, Telemetry};
 use crate::placement::{Budget, Decision, Mode, Problem, Running, solve, solve_from};
-use crate::telemetry::{SourceReading, Telemetry};
 
 /// Microseconds of a second.
 const SECOND_US: u64 = 1_000_000;
