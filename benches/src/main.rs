@@ -1,7 +1,7 @@
 //! Benchmarks, one subcommand each; every one prints a JSON object, as kept under `runs/`.
 //!
 //! `cargo run --release -p jellybean-benches -- bare-loop | cameras | idle | memory | cuts | frame-path | workload | workload-split |
-//! moves | outage | link | sever | behind | profile-twice | simulate | fuzz`
+//! moves | place | outage | link | sever | behind | profile-twice | simulate | fuzz`
 
 #![allow(clippy::print_stdout, reason = "results go to standard output")]
 
@@ -17,6 +17,7 @@ mod link;
 mod memory;
 mod moves;
 mod outage;
+mod place;
 mod profile_twice;
 mod sever;
 mod simulate;
@@ -56,6 +57,10 @@ fn main() -> ExitCode {
         Some("behind") => behind::run(number(1, 60)),
         Some("fuzz") => fuzz::run(number(1, 60), number(2, 0)),
         Some("simulate") => simulate::run(number(1, 1_000), number(2, 0)),
+        Some("place") => {
+            let seconds = argument(1).and_then(|seconds| seconds.parse().ok()).unwrap_or(1.0);
+            place::run(seconds, arguments.get(2..).unwrap_or_default())
+        }
         Some("outage") => outage::run(number(1, 5)),
         Some("profile-twice") => {
             profile_twice::run(argument(1).unwrap_or_default(), argument(2).unwrap_or_default())
@@ -65,7 +70,7 @@ fn main() -> ExitCode {
         Some("sever-end") => sever::serve(argument(1).unwrap_or_default()),
         Some("link-end") => link::serve(argument(1).unwrap_or_default(), argument(2).unwrap_or_default()),
         _ => {
-            println!("bare-loop [MODEL PAIRS SLOTS] | cameras [SECONDS] | idle [SECONDS NODES] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH] | workload-split [FOLDER BATCH] | moves [CHANGES KEYS RATE KINDS] | outage [TRIES] | link [PAIRS] | sever [TIMES] | profile-twice FILE FILE | simulate [RUNS SEED] | behind [SECONDS] | fuzz [SECONDS SEED]");
+            println!("bare-loop [MODEL PAIRS SLOTS] | cameras [SECONDS] | idle [SECONDS NODES] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH] | workload-split [FOLDER BATCH] | moves [CHANGES KEYS RATE KINDS] | place [SECONDS FILES] | outage [TRIES] | link [PAIRS] | sever [TIMES] | profile-twice FILE FILE | simulate [RUNS SEED] | behind [SECONDS] | fuzz [SECONDS SEED]");
             Ok(())
         }
     });
@@ -78,9 +83,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// The benches of links know of no model.
+/// The benches of links and of placement know of no model.
 fn with_runtime(bench: Option<&str>) -> jellybean::Result<()> {
-    if bench.is_some_and(|bench| bench.starts_with("link") || bench.starts_with("sever")) {
+    if bench.is_some_and(|bench| ["link", "sever", "place"].iter().any(|known| bench.starts_with(known))) {
         return Ok(());
     }
     let cache = Cache::new(Environment::of_process())?;
