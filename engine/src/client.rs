@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::change::ChangeReport;
 use crate::clock::{Clock, micros};
-use crate::controller::ChangeReport;
 use crate::cutover::{Cut, Moving};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::GenerationId;

@@ -17,8 +17,8 @@ use crossbeam::channel::{Receiver, Sender};
 
 use self::books::{Collection, Reader};
 use self::changes::Changes;
-pub use self::changes::{Around, ChangeIds, ChangeReport, Phases};
 use self::clients::Waiter;
+use crate::change::ChangeReport;
 use crate::client::{Ask, CLIENT, Reply};
 use crate::clock::{Clock, micros};
 use crate::cutover::{Action, Cut, CutOver, Event, Wish};

@@ -55,6 +55,7 @@ pub mod source;
 pub mod telemetry;
 pub mod topology;
 
+mod change;
 mod compile;
 mod controller;
 mod credit;
@@ -83,8 +84,8 @@ mod survey;
 mod talk;
 mod timer;
 
+pub use change::{Around, ChangeIds, ChangeReport, Phases};
 pub use clock::Clock;
-pub use controller::{Around, ChangeIds, ChangeReport, Phases};
 pub use error::{Error, ErrorKind, Result};
 pub use failure::{Failure, Reason};
 pub use id::{Epoch, GenerationId};

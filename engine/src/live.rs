@@ -26,7 +26,7 @@ pub use event::{Action, Event, Failed};
 pub use observe::{LinkObserved, Observed, Observer, RATE_MAX, Reading, Smoothing};
 pub use question::{Question, Solution, Solve, answer};
 pub use record::{Cause, Host, Record, Trigger, Verdict};
-pub use routes::{Routes, demands};
+pub use routes::{Parts, Routes, demands};
 pub use settings::{Bands, Settings};
 
 pub use crate::telemetry;

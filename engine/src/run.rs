@@ -12,8 +12,9 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use serde::Serialize;
 
+use crate::change::ChangeReport;
 use crate::clock::Clock;
-use crate::controller::{ChangeReport, Controller, Ending, Request, Setting};
+use crate::controller::{Controller, Ending, Request, Setting};
 use crate::cutover::Wish;
 pub use crate::cutover::{Cut, Moving};
 use crate::error::{Error, ErrorKind, Result};

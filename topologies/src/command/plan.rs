@@ -299,12 +299,7 @@ impl Following {
     ) -> anyhow::Result<Option<(Wanted, Settings)>> {
         let Some(rates) = self.rates.as_deref().filter(|_| self.live) else { return Ok(None) };
         let Self { accuracy_min, p95_ms_max, .. } = *self;
-        let objectives = Objectives {
-            utilisation_max: UTILISATION_MAX,
-            accuracy_min,
-            p95_ms_max,
-            ..Objectives::default()
-        };
+        let objectives = Objectives { utilisation_max: UTILISATION_MAX, accuracy_min, p95_ms_max };
         let wanted = of_files(graph, infrastructure, &self.profile, (rates, None), objectives)?;
         let settings = self.live_settings.as_deref().map(|file| read_toml("settings", file)).transpose()?;
         Ok(Some((wanted, settings.unwrap_or_default())))
