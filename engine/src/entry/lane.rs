@@ -51,6 +51,9 @@ struct LaneState<T> {
     queue: VecDeque<Waiting<T>>,
     /// Nothing below this will come.
     floor: Epoch,
+    /// The epoch of the latest record, and how long after the one before it that came.
+    latest: Option<Epoch>,
+    gap_ms: u64,
     /// Whether the floor moves with the clock.
     live: bool,
     /// When something came last, as an epoch by the clock.
@@ -77,6 +80,8 @@ impl<T> Lane<T> {
         let state = LaneState {
             queue: VecDeque::new(),
             floor: 0,
+            latest: None,
+            gap_ms: 0,
             live: spec.live,
             heard: 0,
             early: None,
@@ -115,16 +120,19 @@ impl<T> Lane<T> {
         if stalled { now.min(state.early.unwrap_or(Epoch::MAX)) } else { 0 }
     }
 
-    /// Records of media time as filmed whose time has come, and which are not in yet.
+    /// Records of media time as filmed whose time has come, and which are not in yet: as many as if they went on to
+    /// come as the latest two.
     pub(super) fn behind(&self) -> u64 {
         let state = lock(&self.state);
-        if self.spec.pacing != Pacing::Realtime || state.live || state.finished {
+        let waits_for_time = state.early.is_some();
+        if self.spec.pacing != Pacing::Realtime || state.live || state.finished || waits_for_time {
             return 0;
         }
-        let Some(late_ms) = self.doors.now().checked_sub(state.floor) else { return 0 };
+        let gap_ms = state.gap_ms.max(self.spec.step_ms).max(1);
+        let late_ms = state.latest.and_then(|latest| self.doors.now().checked_sub(latest)).unwrap_or(0);
         // The clock says nothing of a run that has not begun.
         let is_running = self.doors.started_ms.get().is_some() && !self.is_stopping();
-        if is_running { late_ms / self.spec.step_ms.max(1) } else { 0 }
+        if is_running { late_ms / gap_ms } else { 0 }
     }
 
     /// Takes the oldest record, if `admit` lets it in.
@@ -202,6 +210,8 @@ impl<T> Lane<T> {
         state.next_number += 1;
         state.live = self.spec.live || stamp == Stamp::Live;
         state.heard = self.doors.now();
+        state.gap_ms = state.latest.map_or(0, |before| epoch.saturating_sub(before));
+        state.latest = Some(epoch);
         state.floor = epoch + if state.live { 1 } else { self.spec.step_ms.max(1) };
         self.ledger.admitted(self.number, epoch, number, self.doors.clock.now_us());
         if state.queue.len() >= LATEST_RECORDS_MAX && self.spec.policy == Policy::Latest {
