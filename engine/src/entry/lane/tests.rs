@@ -192,7 +192,7 @@ fn by_hand_media_time_is_waited_for_and_a_stop_ends_the_waiting() {
     assert_eq!(reader.turn(), Some(7_040_000));
     clock.advance(Duration::from_millis(39));
     assert_eq!(reader.turn(), Some(7_040_000));
-    assert_eq!(lane.low().epoch, Some(0));
+    assert_eq!(lane.low().epoch, Some(40));
     clock.advance(Duration::from_millis(1));
     assert_eq!(reader.turn(), Some(clock.now_us()));
     assert_eq!((take(&lane), reader.turn()), (40, Some(7_080_000)));

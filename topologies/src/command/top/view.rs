@@ -211,7 +211,8 @@ impl<'a> Span<'a> {
 
     fn stage(&self, node: &str, now: &StageReading) -> StageView {
         let was = self.before.and_then(|t| before_of(&t.stages, |was| same_stage(was, now)));
-        let in_per_s = self.rate(was.map(|was| was.items_in), now.items_in);
+        // A source takes nothing in.
+        let in_per_s = self.rate(was.map(|was| was.items_in), now.items_in).filter(|_| now.items_in > 0);
         let busy_s_per_s = self.rate(was.map(|was| was.busy_us), now.busy_us).map(|us| us / 1e6);
         let per_item = |busy: f64| in_per_s.filter(|n| *n > 0.0 && busy > 0.0).map(|n| 1e3 * busy / n);
         StageView {
@@ -255,12 +256,17 @@ impl<'a> Span<'a> {
     }
 }
 
+/// All of them together, if each is known; of none 0, where `sum` would say -0.
+fn all(parts: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    parts.sum::<Option<f64>>().map(|sum| sum + 0.0)
+}
+
 impl View {
     fn node(&self, node: &str, in_reach: bool, overview: &Overview) -> NodeView {
         let readings = overview.readings.get(node);
         let at_us = readings.map(|readings| readings.telemetry.at_us);
         let pooled = || self.stages.iter().filter(|stage| stage.node == node && stage.slots > 0);
-        let busy: Option<f64> = pooled().map(|stage| Some(stage.load? * f64::from(stage.slots))).sum();
+        let busy = all(pooled().map(|stage| Some(stage.load? * f64::from(stage.slots))));
         let sent = || self.links.iter().filter(|link| link.from == node);
         NodeView {
             node: node.to_owned(),
@@ -269,10 +275,7 @@ impl View {
             age_s: at_us.map(|at_us| overview.now_us.saturating_sub(at_us) as f64 / 1e6),
             slots: pooled().map(|stage| stage.slots).sum(),
             busy: busy.filter(|_| readings.is_some()),
-            mbit_per_s: sent()
-                .map(|link| link.mbit_per_s)
-                .sum::<Option<f64>>()
-                .filter(|_| readings.is_some()),
+            mbit_per_s: all(sent().map(|link| link.mbit_per_s)).filter(|_| readings.is_some()),
             usd_per_h: None,
         }
     }
