@@ -19,9 +19,21 @@ fn the_last_line_has_exactly_these_fields() {
     assert_eq!(output.stdout.iter().filter(|byte| **byte == b'\n').count(), 1, "one line, and whole");
     let report = last_line(&output);
     // By name: serde_json sorts them.
-    let top =
-        ["fps", "frames", "latency_ms", "ledger", "ledger_total", "output_digest", "seconds", "topology"];
+    let top = [
+        "changes",
+        "fps",
+        "frames",
+        "ids",
+        "latency_ms",
+        "ledger",
+        "ledger_total",
+        "output_digest",
+        "seconds",
+        "topology",
+    ];
     assert_eq!(fields(&report), top);
+    assert_eq!(report["ids"], json!({ "lost": 0, "doubled": 0, "reordered": 0 }));
+    assert_eq!(report["changes"], json!([]));
     assert_eq!(fields(&report["latency_ms"]), ["p50", "p95", "p99"]);
     assert_eq!(fields(&report["ledger"]), ["edges", "sources"]);
     let account = ["admitted", "completed", "degraded", "dropped", "in_flight"];
