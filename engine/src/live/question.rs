@@ -51,7 +51,7 @@ pub type Solve<'a> = dyn FnMut(&Problem, &Running) -> Result<Answer> + 'a;
 /// Answers a question: first with everything that is to stay in place, then, if need be, without; and where there is no
 /// plan for all that the sources send, for as much of it as there is, the sources of low priority cut first.
 ///
-/// Problems that are solved: at most two, and [`HALVINGS`] + 1 for each of [`RANKS_MAX`] ranks.
+/// Problems that are solved: at most two, and 11 for each of 8 ranks.
 ///
 /// # Errors
 /// If the problem is not right.
