@@ -127,16 +127,21 @@ fn head_lines(view: &View) -> Vec<Line<'static>> {
             Line::styled(format!("{}{to}{cut}{waits}", moving.phase), Style::new().fg(Color::Yellow))
         }
     };
-    vec![Line::from(first), Line::from(ledger(&view.ledger)), moving, Line::default()]
+    let mut lines = vec![Line::from(first), Line::from(ledger(&view.ledger))];
+    let reasons: Vec<String> =
+        view.ledger.dropped.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
+    if !reasons.is_empty() {
+        lines.push(Line::from(format!("dropped: {}", reasons.join(", "))));
+    }
+    lines.push(moving);
+    lines
 }
 
 fn ledger(total: &SourceAccount) -> String {
+    let SourceAccount { admitted, completed, degraded, in_flight, .. } = total;
     let dropped: u64 = total.dropped.values().sum();
-    let reasons: Vec<String> = total.dropped.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
-    let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
     format!(
-        "admitted {} = completed {} + in flight {} + dropped {dropped}{reasons}; degraded {}",
-        total.admitted, total.completed, total.in_flight, total.degraded
+        "admitted {admitted} = completed {completed} + in flight {in_flight} + dropped {dropped}; degraded {degraded}"
     )
 }
 

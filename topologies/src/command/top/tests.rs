@@ -159,13 +159,11 @@ fn it_fits_on_80_by_24() {
     assert_eq!(lines.len(), 24);
     for expected in [
         "junction  generation 1.3  0:00:12  $0.8691/h",
-        "admitted 300 = completed 276 + in flight 12 + dropped 12 (overflow 12); degraded 0",
+        "admitted 300 = completed 276 + in flight 12 + dropped 12; degraded 0",
+        "dropped: overflow 12",
         "drain at epoch 12400, waits for cloud",
     ] {
-        assert!(
-            lines.iter().any(|line| line.starts_with(&expected[..expected.len().min(79)])),
-            "{expected}\n{text}"
-        );
+        assert!(lines.contains(&expected), "{expected}\n{text}");
     }
     let words = |line: &&str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let rows: Vec<Vec<String>> = lines.iter().map(words).collect();
@@ -200,7 +198,8 @@ fn a_wide_terminal_shows_more_and_what_does_not_fit_is_counted() {
 
 #[test]
 fn it_can_be_drawn_on_any_size_and_of_nothing() {
-    for (width, height) in (1..40).flat_map(|width| (1..30).map(move |height| (width, height))) {
+    let sizes = (1..90).step_by(8).flat_map(|width| (1..30).step_by(3).map(move |height| (width, height)));
+    for (width, height) in sizes {
         _ = drawn(width, height);
         _ = text_of(&View::default(), width, height, &mut Seen::default());
     }
