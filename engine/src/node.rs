@@ -350,8 +350,9 @@ impl Node {
                 }
                 return self.answer(member, &Word::Loaded(loaded));
             }
-            // What is measured is told with the books, so that the last of both agree.
-            ToNode::Books { .. } => {
+            // The last that is measured is told with the last books, so that both agree. While it runs they are
+            // asked for as often as somebody looks.
+            ToNode::Books { .. } if self.live_generations() == 0 => {
                 self.tell_at_us = 0;
                 self.tell();
             }
