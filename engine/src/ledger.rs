@@ -24,8 +24,6 @@ use crate::record::Place;
 const REASONS_MAX: usize = 32;
 /// Sinks of a run whose faults are told one by one.
 const FAULTS_MAX: usize = 32;
-/// Latencies of a lane that are kept for the next reading: of more, the latest.
-const RECENT_MAX: usize = 1_024;
 /// Frames of a lane that are remembered as degraded, so that none is counted twice.
 pub(crate) const DEGRADED_MAX: usize = 4_096;
 
@@ -84,8 +82,6 @@ struct Lane {
     marked: BTreeSet<u64>,
     /// Of live lanes only.
     watch: Option<Watch>,
-    /// How long the frames took that were completed since the last reading.
-    recent_us: VecDeque<u64>,
 }
 
 /// When a live lane was without records.
@@ -188,7 +184,6 @@ impl Ledger {
             open: VecDeque::new(),
             marked: BTreeSet::new(),
             watch: live.then(Watch::default),
-            recent_us: VecDeque::new(),
         };
         lock(&self.lanes).insert(number, lane);
     }
@@ -346,30 +341,29 @@ impl Ledger {
 
     fn complete(&self, below: Epoch, now_us: u64) {
         let (mut latency_us, mut recent) = (lock(&self.latency_us), lock(&self.recent));
-        for lane in lock(&self.lanes).values_mut() {
+        for (number, lane) in lock(&self.lanes).iter_mut() {
             while lane.open.front().is_some_and(|frame| frame.epoch < below) {
                 let Some(frame) = lane.open.pop_front() else { break };
                 lane.completed += 1;
                 lane.degraded += u64::from(frame.degraded);
                 let taken_us = now_us.saturating_sub(frame.admitted_us).max(1);
                 latency_us.saturating_record(taken_us);
-                recent.completed(now_us, taken_us);
-                lane.recent_us.truncate(RECENT_MAX - 1);
-                lane.recent_us.push_front(taken_us);
+                recent.completed(*number, now_us, taken_us);
             }
         }
     }
 
     /// What each lane has done, by its number; what is recent is so since the last time.
     pub(crate) fn read_lanes(&self) -> Vec<LaneCounts> {
-        let read = |(number, lane): (&u32, &mut Lane)| LaneCounts {
+        let mut recent_us = lock(&self.recent).read();
+        let read = |(number, lane): (&u32, &Lane)| LaneCounts {
             number: *number,
             name: lane.name.clone(),
             admitted: lane.admitted,
             dropped: lane.dropped.total(),
-            recent_us: std::mem::take(&mut lane.recent_us).into(),
+            recent_us: recent_us.remove(number).unwrap_or_default(),
         };
-        lock(&self.lanes).iter_mut().map(read).collect()
+        lock(&self.lanes).iter().map(read).collect()
     }
 
     /// The books as they stand.

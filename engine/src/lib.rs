@@ -56,6 +56,7 @@ pub mod telemetry;
 pub mod topology;
 
 mod change;
+mod checks;
 mod compile;
 mod controller;
 mod credit;

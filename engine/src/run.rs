@@ -39,21 +39,13 @@ const BOOKS_MAX: Duration = Duration::from_secs(15);
 
 /// A topology, running.
 pub struct Run {
-    graph: Arc<Graph>,
-    nodes: BTreeSet<String>,
-    /// The plan it began with, if that is known: sources stay where that put them.
-    first: Option<Plan>,
-    clock: Clock,
+    handle: Handle,
     started_us: u64,
-    requests: Sender<Request>,
-    sleeper: Sleeper,
     ended: Receiver<Ending>,
     ending: Mutex<Option<Ending>>,
     controller: Mutex<Option<JoinHandle<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     quits: Arc<AtomicBool>,
-    wishes: Arc<AtomicU64>,
-    board: Board,
     _watching: Box<dyn Listening>,
 }
 
@@ -62,6 +54,7 @@ pub struct Run {
 pub struct Handle {
     graph: Arc<Graph>,
     nodes: BTreeSet<String>,
+    /// The plan it began with, if that is known: sources stay where that put them.
     first: Option<Plan>,
     clock: Clock,
     requests: Sender<Request>,
@@ -82,9 +75,7 @@ impl Handle {
         }
         let id = self.wishes.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = bounded(1);
-        // After the end nobody answers, and the waiting side sees its answer's channel closed.
-        _ = self.requests.send(Request::Apply(Wish { id, plan: Arc::new(plan) }, answer));
-        self.sleeper.wake();
+        self.ask(Request::Apply(Wish { id, plan: Arc::new(plan) }, answer));
         answered.recv().unwrap_or_else(|_| Err(has_ended()))
     }
 
@@ -98,6 +89,12 @@ impl Handle {
     #[must_use]
     pub fn now_us(&self) -> u64 {
         self.clock.now_us()
+    }
+
+    fn ask(&self, request: Request) {
+        // After the end nobody answers, and the waiting side sees its answer's channel closed.
+        _ = self.requests.send(request);
+        self.sleeper.wake();
     }
 }
 
@@ -268,24 +265,20 @@ impl Run {
             here.is_here();
             run_controller(controller, &end);
         })?;
+        let started_us = clock.now_us();
+        let wishes = Arc::new(AtomicU64::new(1));
+        let handle = Handle { graph, nodes, first, clock, requests, sleeper, wishes, board };
         let run = Self {
-            graph,
-            nodes,
-            started_us: clock.now_us(),
-            clock,
-            requests,
-            sleeper,
+            handle,
+            started_us,
             ended,
             ending: Mutex::default(),
             controller: Mutex::new(Some(controller)),
             threads: Mutex::new(threads.handles),
             quits: threads.quits,
-            wishes: Arc::new(AtomicU64::new(1)),
-            board,
             _watching: watching,
-            first,
         };
-        if run.first.is_some() {
+        if run.handle.first.is_some() {
             answered.recv().unwrap_or_else(|_| Err(has_ended()))?;
         }
         Ok(run)
@@ -297,32 +290,18 @@ impl Run {
     /// # Errors
     /// What is wrong with the plan, or what could not be opened: then the old plan goes on untouched.
     pub fn apply(&self, plan: Plan) -> Result<Cut> {
-        self.handle().apply(plan)
+        self.handle.apply(plan)
     }
 
     /// What another thread may have of the run while it goes on.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        Handle {
-            graph: self.graph.clone(),
-            nodes: self.nodes.clone(),
-            first: self.first.clone(),
-            clock: self.clock.clone(),
-            requests: self.requests.clone(),
-            sleeper: self.sleeper.clone(),
-            wishes: self.wishes.clone(),
-            board: self.board.clone(),
-        }
-    }
-
-    /// Ends the run: what has entered is finished and flushed, what has not is counted as `stopped`.
-    pub fn stop(&self) {
-        self.ask(Request::Stop);
+        self.handle.clone()
     }
 
     /// Leaves the nodes to whoever leads them next.
     pub fn leave(self) {
-        self.ask(Request::Leave);
+        self.handle.ask(Request::Leave);
         while !self.wait(PARK_MAX) {}
     }
 
@@ -335,12 +314,12 @@ impl Run {
     /// What the nodes have measured: each tells it every second.
     #[must_use]
     pub fn board(&self) -> Board {
-        self.board.clone()
+        self.handle.board()
     }
 
     fn books(&self) -> Books {
         let (send, books) = bounded(1);
-        self.ask(Request::Books(send));
+        self.handle.ask(Request::Books(send));
         let asked = books.recv_timeout(BOOKS_MAX).ok();
         let ended = || {
             _ = self.wait(Duration::ZERO);
@@ -356,7 +335,7 @@ impl Run {
     /// Seconds since the run began.
     #[must_use]
     pub fn seconds(&self) -> f64 {
-        (self.clock.now_us() - self.started_us) as f64 / 1e6
+        (self.handle.now_us() - self.started_us) as f64 / 1e6
     }
 
     /// Waits for the end of every source, or of the stop, for so long; returns whether it has come.
@@ -387,7 +366,7 @@ impl Run {
         ledger.faults.extend(fault.map(|fault| fault.to_string()));
         let total = ledger.total();
         Report {
-            topology: self.graph.name().to_owned(),
+            topology: self.handle.graph.name().to_owned(),
             frames: total.admitted,
             seconds,
             fps: total.completed as f64 / seconds.max(1e-9),
@@ -398,12 +377,6 @@ impl Run {
             changes,
             output_digest: format!("{:016x}", books.digest),
         }
-    }
-
-    fn ask(&self, request: Request) {
-        // After the end nobody answers, and the waiting side sees its answer's channel closed.
-        _ = self.requests.send(request);
-        self.sleeper.wake();
     }
 
     fn close(&self) {

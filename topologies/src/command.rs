@@ -12,13 +12,14 @@ mod profile;
 mod progress;
 mod run;
 mod simulate;
+mod svg;
 mod table;
 mod top;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use jellybean_engine::Topology;
 use jellybean_operators::fetch::{Cache, Environment, Progress, ffmpeg_program, onnxruntime_library};
@@ -174,11 +175,29 @@ pub fn main(topology: &Topology) -> ExitCode {
     })
 }
 
+/// A file that people give is no larger.
+const BYTES_MAX: u64 = 64 << 20;
+
+/// The text of a file.
+fn read_text(what: &str, file: &Path) -> anyhow::Result<String> {
+    let unreadable = || format!("the {what} {} cannot be read", file.display());
+    if std::fs::metadata(file).with_context(unreadable)?.len() > BYTES_MAX {
+        bail!("the {what} {} is too large: at most {BYTES_MAX} bytes", file.display());
+    }
+    std::fs::read_to_string(file).with_context(unreadable)
+}
+
 /// What a file holds (TOML).
 fn read_toml<T: DeserializeOwned>(what: &str, file: &Path) -> anyhow::Result<T> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("the {what} {} cannot be read", file.display()))?;
-    toml::from_str(&text).with_context(|| format!("the {what} {} is not right", file.display()))
+    Ok(read_toml_with_text(what, file)?.1)
+}
+
+/// The text of a file, and what it holds (TOML).
+fn read_toml_with_text<T: DeserializeOwned>(what: &str, file: &Path) -> anyhow::Result<(String, T)> {
+    let text = read_text(what, file)?;
+    let held =
+        toml::from_str(&text).with_context(|| format!("the {what} {} is not right", file.display()))?;
+    Ok((text, held))
 }
 
 #[allow(clippy::print_stderr, reason = "the command is where errors are told")]

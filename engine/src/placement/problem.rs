@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::checks;
 use crate::error::{Error, ErrorKind, Result};
 use crate::infrastructure::Infrastructure;
 
@@ -17,9 +18,6 @@ const NAMES_MAX: usize = 256;
 
 /// Entries of a profile, of links and of an accuracy table, at most.
 const ENTRIES_MAX: usize = 1_000_000;
-
-/// No price, rate, size or time is larger.
-const NUMBER_MAX: f64 = 1e9;
 
 /// All that a plan depends on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -541,21 +539,9 @@ pub(super) fn invalid(message: impl Into<String>, way_out: &str) -> Error {
 
 /// Refuses what is no number from 0 to the largest.
 pub(super) fn number(what: &str, key: &str, value: f64) -> Result<()> {
-    match (0.0..=NUMBER_MAX).contains(&value) {
-        true => Ok(()),
-        false => Err(invalid(
-            format!("{what}: {key} is {value}"),
-            &format!("give a number from 0 to {NUMBER_MAX:e}"),
-        )),
-    }
+    checks::number(what, key, value).map_err(|error| error.at("placement"))
 }
 
 fn unique<T: Ord + std::fmt::Debug>(what: &str, names: impl Iterator<Item = T>) -> Result<()> {
-    let mut seen = BTreeSet::new();
-    for name in names {
-        if let Some(twice) = seen.replace(name) {
-            return Err(invalid(format!("{what} {twice:?} is there twice"), "leave one out"));
-        }
-    }
-    Ok(())
+    checks::unique(what, names).map_err(|error| error.at("placement"))
 }

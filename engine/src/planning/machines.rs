@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::fault::{Entry, Fault};
+use crate::checks;
 use crate::infrastructure::Infrastructure;
 use crate::placement::problem::{Link, Machines};
 
@@ -15,9 +16,6 @@ const ENTRIES_MAX: usize = 10_000;
 
 /// Sites between which ways of several links are looked for, at most.
 const SITES_MAX: usize = 100;
-
-/// No price, size or time is larger.
-const NUMBER_MAX: f64 = 1e9;
 
 /// Slots of one node, at most.
 const SLOTS_MAX: usize = 1024;
@@ -48,13 +46,9 @@ fn check(infrastructure: &Infrastructure) -> Result<(), Fault> {
             ));
         }
     }
-    let number = |table, index, key, value: f64, what: &str| match (0.0..=NUMBER_MAX).contains(&value) {
-        true => Ok(()),
-        false => Err(Fault::new(
-            Entry { table, index, key },
-            format!("{what}: {key} is {value}"),
-            &format!("give a number from 0 to {NUMBER_MAX:e}"),
-        )),
+    let number = |table, index, key, value: f64, what: &str| {
+        let entry = Entry { table, index, key };
+        checks::number(what, key, value).map_err(|error| Fault { entry, error })
     };
     for (index, node) in nodes.iter().enumerate() {
         let what = format!("node \"{}\"", node.name);

@@ -4,10 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::rates::Rates;
 use crate::error::{Error, ErrorKind, Result};
-use crate::placement::problem::{
-    Accuracy, AccuracyRow, Edge, Loss, Machine, Machines, Objectives, Service, StageProfile,
-};
-use crate::profile::{DEFAULT_VARIANT, MeasuredAccuracy, MeasuredEdge, Profile};
+use crate::placement::problem::{Edge, Machine, Machines, Objectives, Service, StageProfile};
+use crate::profile::{DEFAULT_VARIANT, MeasuredAccuracy, Profile};
 use crate::stage::Kind;
 use crate::topology::{Graph, Stage};
 
@@ -180,7 +178,7 @@ pub(super) fn edges(graph: &Graph, profile: &Profile, rates: &Rates) -> Result<V
                 let message = format!("there is no edge from \"{from}\" to \"{}\"", stage.name);
                 return Err(invalid(message, "measure this topology with `jellybean profile`"));
             };
-            let edge = for_the_most(measured);
+            let edge = measured.for_the_most();
             match inputs.iter_mut().find(|known| known.from == *from) {
                 // The same stream twice.
                 Some(known) => known.items_per_item += edge.items_per_item,
@@ -199,20 +197,6 @@ pub(super) fn edges(graph: &Graph, profile: &Profile, rates: &Rates) -> Result<V
     Ok(found)
 }
 
-/// An edge for the variant of its sender that sends the most, with as many bytes for each variant as it makes.
-fn for_the_most(edge: &MeasuredEdge) -> Edge {
-    let at = |values: &[f64], k: usize| values.get(k).or(values.first()).copied().unwrap_or_default();
-    let most = edge.items_per_item.iter().copied().fold(0.0, f64::max);
-    let part = |k| if most > 0.0 { at(&edge.items_per_item, k) / most } else { 1.0 };
-    let variants = edge.items_per_item.len().max(edge.kb_per_item.len());
-    Edge {
-        from: edge.from.clone(),
-        to: edge.to.clone(),
-        items_per_item: most,
-        kb_per_item: (0..variants).map(|k| at(&edge.kb_per_item, k) * part(k)).collect(),
-    }
-}
-
 /// An input of several, as though it were the only one.
 fn alone(edge: Edge, sent: &impl Fn(&Edge) -> f64, total: f64) -> Edge {
     let times = total / sent(&edge);
@@ -220,25 +204,5 @@ fn alone(edge: Edge, sent: &impl Fn(&Edge) -> f64, total: f64) -> Edge {
         items_per_item: edge.items_per_item * times,
         kb_per_item: edge.kb_per_item.iter().map(|kb| kb / times).collect(),
         ..edge
-    }
-}
-
-pub(super) fn accuracy(measured: &MeasuredAccuracy) -> Accuracy {
-    match measured {
-        MeasuredAccuracy::Table { stages, rows, .. } => {
-            let row = |row: &crate::profile::MeasuredRow| AccuracyRow {
-                variants: row.variants.clone(),
-                accuracy: row.accuracy,
-            };
-            Accuracy::Table { stages: stages.clone(), rows: rows.iter().map(row).collect() }
-        }
-        MeasuredAccuracy::Linear { base, losses, .. } => {
-            let loss = |loss: &crate::profile::MeasuredLoss| Loss {
-                stage: loss.stage.clone(),
-                variant: loss.variant.clone(),
-                loss: loss.loss,
-            };
-            Accuracy::Linear { base: *base, losses: losses.iter().map(loss).collect() }
-        }
     }
 }

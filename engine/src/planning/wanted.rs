@@ -8,7 +8,7 @@ use super::rates::Rates;
 use crate::error::{Error, ErrorKind, Result};
 use crate::infrastructure::{Infrastructure, Tier};
 use crate::placement::Problem;
-use crate::placement::problem::{self, Machines, Objectives, Source, StageProfile};
+use crate::placement::problem::{self, Accuracy, Machines, Objectives, Source, StageProfile};
 use crate::profile::Profile;
 use crate::stage::Kind;
 use crate::topology::Graph;
@@ -69,7 +69,7 @@ impl Wanted {
             rate_per_s: source.rate_per_s,
         };
         let edges = measured::edges(graph, profile, rates)?;
-        let accuracy = profile.accuracy.as_ref().map(measured::accuracy);
+        let accuracy = profile.accuracy.as_ref().map(Accuracy::from);
         let problem = Problem {
             machines,
             profile: problem::Profile { stages, edges, services, accuracy },

@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{MeasuredAccuracy, MeasuredEdge, MeasuredService, MeasuredStage, Profile};
+use crate::checks;
 use crate::error::{Error, ErrorKind, Result};
 use crate::placement::problem::{self, Accuracy, AccuracyRow, Edge, Loss, Service, StageProfile};
 
 /// Entries of a kind, at most.
 const ENTRIES_MAX: usize = 1_000_000;
-/// No time, size, rate or count is larger.
-const NUMBER_MAX: f64 = 1e9;
 /// Items per call, at most.
 const BATCH_MAX: u32 = 4_096;
 
@@ -196,9 +195,17 @@ impl Profile {
         }
         Ok(problem::Profile {
             stages: self.stages.iter().map(|stage| self.planned_stage(stage, classes)).collect(),
-            edges: self.edges.iter().map(|edge| planned_edge(edge, &weights)).collect(),
+            edges: self
+                .edges
+                .iter()
+                .map(|edge| {
+                    let planned = edge.for_the_most();
+                    let weight = weights.get(&*edge.from).copied().unwrap_or(1.0);
+                    Edge { items_per_item: planned.items_per_item * weight, ..planned }
+                })
+                .collect(),
             services,
-            accuracy: self.accuracy.as_ref().map(planned_accuracy),
+            accuracy: self.accuracy.as_ref().map(Accuracy::from),
         })
     }
 
@@ -240,36 +247,54 @@ impl Profile {
     }
 }
 
-/// An edge that is planned for the variant of most items, with as many bytes for each as it makes.
-fn planned_edge(edge: &MeasuredEdge, weights: &BTreeMap<&str, f64>) -> Edge {
-    let variants = edge.items_per_item.len().max(edge.kb_per_item.len());
-    let at = |values: &[f64], k: usize| values.get(k).or(values.first()).copied().unwrap_or(0.0);
-    let most = edge.items_per_item.iter().copied().fold(0.0, f64::max);
-    let share = |k| if most > 0.0 { at(&edge.items_per_item, k) / most } else { 1.0 };
-    Edge {
-        from: edge.from.clone(),
-        to: edge.to.clone(),
-        items_per_item: most * weights.get(&*edge.from).copied().unwrap_or(1.0),
-        kb_per_item: (0..variants).map(|k| at(&edge.kb_per_item, k) * share(k)).collect(),
+impl MeasuredEdge {
+    /// Items per item and kilobytes per item for variant number `k` of the stage that sends.
+    #[must_use]
+    pub fn of_variant(&self, k: usize) -> (f64, f64) {
+        let at = |values: &[f64]| values.get(k).or(values.first()).copied().unwrap_or(0.0);
+        (at(&self.items_per_item), at(&self.kb_per_item))
+    }
+
+    /// Variants of which it tells something else, at least one.
+    #[must_use]
+    pub fn variants(&self) -> usize {
+        self.items_per_item.len().max(self.kb_per_item.len())
+    }
+
+    /// Planned for the variant of the sender that sends most items, with as many bytes for each variant as it makes.
+    pub(crate) fn for_the_most(&self) -> Edge {
+        let most = self.items_per_item.iter().copied().fold(0.0, f64::max);
+        let kb = |k| {
+            let (items, kb) = self.of_variant(k);
+            if most > 0.0 { kb * (items / most) } else { kb }
+        };
+        Edge {
+            from: self.from.clone(),
+            to: self.to.clone(),
+            items_per_item: most,
+            kb_per_item: (0..self.variants()).map(kb).collect(),
+        }
     }
 }
 
-fn planned_accuracy(accuracy: &MeasuredAccuracy) -> Accuracy {
-    match accuracy {
-        MeasuredAccuracy::Table { stages, rows, .. } => Accuracy::Table {
-            stages: stages.clone(),
-            rows: rows
-                .iter()
-                .map(|row| AccuracyRow { variants: row.variants.clone(), accuracy: row.accuracy })
-                .collect(),
-        },
-        MeasuredAccuracy::Linear { base, losses, .. } => Accuracy::Linear {
-            base: *base,
-            losses: losses
-                .iter()
-                .map(|l| Loss { stage: l.stage.clone(), variant: l.variant.clone(), loss: l.loss })
-                .collect(),
-        },
+impl From<&MeasuredAccuracy> for Accuracy {
+    fn from(accuracy: &MeasuredAccuracy) -> Self {
+        match accuracy {
+            MeasuredAccuracy::Table { stages, rows, .. } => Self::Table {
+                stages: stages.clone(),
+                rows: rows
+                    .iter()
+                    .map(|row| AccuracyRow { variants: row.variants.clone(), accuracy: row.accuracy })
+                    .collect(),
+            },
+            MeasuredAccuracy::Linear { base, losses, .. } => Self::Linear {
+                base: *base,
+                losses: losses
+                    .iter()
+                    .map(|l| Loss { stage: l.stage.clone(), variant: l.variant.clone(), loss: l.loss })
+                    .collect(),
+            },
+        }
     }
 }
 
@@ -295,21 +320,9 @@ fn between(what: &str, low: f64, value: f64, high: f64) -> Result<()> {
 }
 
 fn number(what: &str, key: &str, value: f64) -> Result<()> {
-    match (0.0..=NUMBER_MAX).contains(&value) {
-        true => Ok(()),
-        false => Err(invalid(
-            format!("{what}: {key} is {value}"),
-            &format!("give a number from 0 to {NUMBER_MAX:e}"),
-        )),
-    }
+    checks::number(what, key, value).map_err(|error| error.at("profile"))
 }
 
 fn unique<T: Ord + std::fmt::Debug>(what: &str, names: impl Iterator<Item = T>) -> Result<()> {
-    let mut seen = BTreeSet::new();
-    for name in names {
-        if let Some(twice) = seen.replace(name) {
-            return Err(invalid(format!("{what} {twice:?} is there twice"), "leave one out"));
-        }
-    }
-    Ok(())
+    checks::unique(what, names).map_err(|error| error.at("profile"))
 }

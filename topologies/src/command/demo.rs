@@ -10,9 +10,9 @@ use jellybean_engine::Graph;
 use jellybean_engine::source::{Pacing, Policy, Trace, Traced};
 use jellybean_operators::source::RoadCameras;
 
-use super::Tools;
 use super::progress::bars;
 use super::run::{How, Made, make_folder};
+use super::{Tools, read_text};
 use crate::frames::Frames;
 use crate::junction::junction;
 use crate::tally::{Counts, Tally};
@@ -104,9 +104,7 @@ fn truth(cameras: &RoadCameras, lanes: usize, frames: u64, window_ms: u64) -> an
 
 /// Reads the rates of one source over time.
 fn read_trace(file: &Path, source: &str) -> anyhow::Result<Trace> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("the trace {} cannot be read", file.display()))?;
-    let trace = Trace::read(&text).with_context(|| file.display().to_string())?;
+    let trace = Trace::read(&read_text("trace", file)?).with_context(|| file.display().to_string())?;
     let unknown = trace.sources().find(|name| *name != source);
     ensure!(
         unknown.is_none() && trace.rates(source).is_some(),

@@ -11,10 +11,7 @@ use jellybean_engine::live::simulate::{Comparison, Scene, Trace, simulate};
 use jellybean_engine::placement::{Problem, import};
 
 use super::progress::line;
-use super::read_toml;
-
-/// A file is no larger.
-const BYTES_MAX: u64 = 64 << 20;
+use super::{read_text, read_toml};
 
 /// Slots are not planned to be busier, so that noise finds room.
 const UTILISATION_MAX: f64 = 0.8;
@@ -97,10 +94,10 @@ impl Simulate {
         if !(self.scale > 0.0 && self.scale <= 1e6) {
             bail!("--scale is {}: give a factor above 0", self.scale);
         }
-        let mut trace =
-            Trace::read(&read("trace", &self.trace)?, self.scale).with_context(|| located(&self.trace))?;
+        let mut trace = Trace::read(&read_text("trace", &self.trace)?, self.scale)
+            .with_context(|| located(&self.trace))?;
         if let Some(file) = &self.bandwidth {
-            trace = trace.with_bandwidth(&read("bandwidth", file)?).with_context(|| located(file))?;
+            trace = trace.with_bandwidth(&read_text("bandwidth", file)?).with_context(|| located(file))?;
         }
         if let Some(seconds) = self.seconds {
             trace.cut(seconds);
@@ -126,14 +123,6 @@ impl Simulate {
             _ => bail!("what is to be run? pass --paper-input, --instance or --problem"),
         }
     }
-}
-
-fn read(what: &str, file: &Path) -> anyhow::Result<String> {
-    let unreadable = || format!("the {what} {} cannot be read", file.display());
-    if std::fs::metadata(file).with_context(unreadable)?.len() > BYTES_MAX {
-        bail!("the {what} {} is too large: at most {BYTES_MAX} bytes", file.display());
-    }
-    std::fs::read_to_string(file).with_context(unreadable)
 }
 
 fn in_words(comparison: &Comparison) -> String {

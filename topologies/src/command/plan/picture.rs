@@ -10,6 +10,7 @@ use jellybean_engine::placement::Status;
 use jellybean_engine::planning::report::{LinkReport, NodeReport};
 use jellybean_engine::planning::{Report, Wanted};
 
+use super::super::svg::escaped;
 use super::told::{percent, short, usd};
 
 /// Pixels.
@@ -471,20 +472,4 @@ fn cut(text: &str, most: usize) -> String {
         return text.to_owned();
     }
     text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
-}
-
-/// Text as it may stand in XML; what may not at all is left out.
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => safe += "&amp;",
-            '<' => safe += "&lt;",
-            '>' => safe += "&gt;",
-            '"' => safe += "&quot;",
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => {}
-            c => safe.push(c),
-        }
-    }
-    safe
 }

@@ -2,6 +2,8 @@
 
 use jellybean_engine::profile::{MeasuredAccuracy, MeasuredEdge, MeasuredService, Profile};
 
+use super::super::table::{Align, table};
+
 /// Of a machine's cores, what others may use before times become doubtful.
 const QUIET: f64 = 0.1;
 
@@ -77,16 +79,16 @@ fn service(row: &MeasuredService) -> Vec<String> {
 /// A line for all variants of its stage, or one for each.
 fn of_edge(edge: &MeasuredEdge, profile: &Profile) -> Vec<Vec<String>> {
     let stage = profile.stages.iter().find(|stage| stage.name == edge.from);
-    let lines = edge.items_per_item.len().max(edge.kb_per_item.len());
-    let at = |values: &[f64], k: usize| values.get(k).or(values.first()).copied().unwrap_or(0.0);
+    let lines = edge.variants();
     let line = |k: usize| {
+        let (items_per_item, kb_per_item) = edge.of_variant(k);
         let variant = stage.filter(|_| lines > 1).and_then(|stage| stage.variants.get(k));
         vec![
             edge.from.clone(),
             edge.to.clone(),
             variant.cloned().unwrap_or_else(|| "·".to_owned()),
-            short(at(&edge.items_per_item, k)),
-            short(at(&edge.kb_per_item, k)),
+            short(items_per_item),
+            short(kb_per_item),
             if k == 0 { edge.items.to_string() } else { "·".to_owned() },
         ]
     };
@@ -131,20 +133,9 @@ fn of_accuracy(accuracy: &MeasuredAccuracy) -> String {
 
 /// A table, of which so many columns hold names and stand to the left.
 fn grid(heads: &[&str], names: usize, lines: Vec<Vec<String>>) -> String {
-    let width = |k: usize| {
-        let cells = lines.iter().map(|line| line[k].chars().count());
-        cells.chain([heads[k].chars().count()]).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
-    let draw = |cells: Vec<&str>| {
-        let cells = cells.iter().zip(&widths).enumerate().map(|(k, (cell, width))| {
-            if k < names { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-        });
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    let mut text = draw(heads.to_vec());
-    lines.iter().for_each(|line| text += &draw(line.iter().map(String::as_str).collect()));
-    text
+    let align = |k| if k < names { Align::Left } else { Align::Right };
+    let columns: Vec<(&str, Align)> = heads.iter().enumerate().map(|(k, head)| (*head, align(k))).collect();
+    table(&columns, &lines)
 }
 
 /// A figure to three digits.

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 
 use jellybean_engine::live::simulate::{Comparison, Outcome};
 
+use super::super::svg::escaped;
+
 /// Pixels.
 const WIDTH: f64 = 1120.0;
 const LEFT: f64 = 64.0;
@@ -196,8 +198,4 @@ fn legend(svg: &mut String, outcomes: &[Outcome], top: f64) {
             at + 31.0
         );
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
