@@ -299,6 +299,11 @@ impl Run {
         self.handle.clone()
     }
 
+    /// Ends the run: what has entered is finished and flushed, what has not is counted as `stopped`.
+    pub fn stop(&self) {
+        self.handle.ask(Request::Stop);
+    }
+
     /// Leaves the nodes to whoever leads them next.
     pub fn leave(self) {
         self.handle.ask(Request::Leave);
