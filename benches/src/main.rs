@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         }
         Some("behind") => behind::run(number(1, 60)),
         Some("fuzz") => fuzz::run(number(1, 60), number(2, 0)),
-        Some("simulate") => simulate::run(number(1, 1_000), number(2, 0)),
+        Some("simulate") => simulate::run(number(1, 1_000), number(2, 0), argument(3) == Some("piloted")),
         Some("place") => {
             let seconds = argument(1).and_then(|seconds| seconds.parse().ok()).unwrap_or(1.0);
             place::run(seconds, arguments.get(2..).unwrap_or_default())
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         Some("sever-end") => sever::serve(argument(1).unwrap_or_default()),
         Some("link-end") => link::serve(argument(1).unwrap_or_default(), argument(2).unwrap_or_default()),
         _ => {
-            println!("bare-loop [MODEL PAIRS SLOTS] | cameras [SECONDS] | idle [SECONDS NODES] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH] | workload-split [FOLDER BATCH] | moves [CHANGES KEYS RATE KINDS] | place [SECONDS FILES] | outage [TRIES] | link [PAIRS] | sever [TIMES] | profile-twice FILE FILE | simulate [RUNS SEED] | behind [SECONDS] | fuzz [SECONDS SEED]");
+            println!("bare-loop [MODEL PAIRS SLOTS] | cameras [SECONDS] | idle [SECONDS NODES] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH] | workload-split [FOLDER BATCH] | moves [CHANGES KEYS RATE KINDS] | place [SECONDS FILES] | outage [TRIES] | link [PAIRS] | sever [TIMES] | profile-twice FILE FILE | simulate [RUNS SEED piloted] | behind [SECONDS] | fuzz [SECONDS SEED]");
             Ok(())
         }
     });

@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 
 use jellybean_engine::Clock;
-use jellybean_engine::sim::{Seen, simulate};
+use jellybean_engine::sim::{Seen, simulate, simulate_piloted};
 use serde_json::json;
 
 /// Failing seeds that are told.
 const TOLD_MAX: usize = 20;
 
-pub(crate) fn run(runs: u64, seed: u64) -> jellybean::Result<()> {
+pub(crate) fn run(runs: u64, seed: u64, is_piloted: bool) -> jellybean::Result<()> {
     let clock = Clock::real();
     let mut failures = Vec::new();
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-    let (mut changes, mut lost, mut simulated_us) = (0, 0, 0);
+    let (mut changes, mut lost, mut simulated_us, mut decisions) = (0, 0, 0, 0);
+    let simulate = if is_piloted { simulate_piloted } else { simulate };
     for seed in seed..seed + runs {
         match simulate(seed) {
             Ok(seen) => {
@@ -23,6 +24,7 @@ pub(crate) fn run(runs: u64, seed: u64) -> jellybean::Result<()> {
                 changes += seen.changes;
                 lost += seen.lost;
                 simulated_us += seen.took_us;
+                decisions += seen.decisions;
             }
             Err(error) => failures.push(error),
         }
@@ -30,13 +32,14 @@ pub(crate) fn run(runs: u64, seed: u64) -> jellybean::Result<()> {
     let share = |n: u64| (1e4 * n as f64 / runs.max(1) as f64).round() / 1e4;
     let shares: BTreeMap<_, _> = counts.into_iter().map(|(kind, n)| (kind, share(n))).collect();
     let report = json!({
-        "benchmark": "simulate",
+        "benchmark": if is_piloted { "simulate piloted" } else { "simulate" },
         "runs": runs,
         "first_seed": seed,
         "failed": failures.len(),
         "failures": failures.iter().take(TOLD_MAX).collect::<Vec<_>>(),
         "share_of_runs_with": shares,
         "changes_of_plan": changes,
+        "decisions": decisions,
         "messages_lost": lost,
         "simulated_seconds": simulated_us as f64 / 1e6,
         "seconds": clock.now_us() as f64 / 1e6,
@@ -45,7 +48,7 @@ pub(crate) fn run(runs: u64, seed: u64) -> jellybean::Result<()> {
     Ok(())
 }
 
-fn kinds(seen: &Seen) -> [(&'static str, bool); 11] {
+fn kinds(seen: &Seen) -> [(&'static str, bool); 14] {
     [
         ("resend", seen.resend),
         ("crash", seen.crash),
@@ -58,5 +61,8 @@ fn kinds(seen: &Seen) -> [(&'static str, bool); 11] {
         ("controller restart", seen.restart),
         ("stop", seen.stop),
         ("change of plan", seen.changes > 0),
+        ("change by the pilot", seen.piloted),
+        ("refused change of the pilot", seen.refused),
+        ("more than can be served", seen.infeasible),
     ]
 }

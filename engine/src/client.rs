@@ -16,6 +16,7 @@ use crate::link::Links;
 use crate::net::{Member, Network};
 pub use crate::node::CLIENT;
 use crate::node::{CONTROLLER, Sleeper};
+use crate::pilot::{Order, Piloted};
 use crate::plan::Plan;
 use crate::talk::Talk;
 use crate::telemetry::{Readings, Telemetry};
@@ -34,6 +35,8 @@ pub(crate) enum Ask {
     Telemetry,
     Apply(Plan),
     History,
+    Decisions,
+    Order(Order),
     Stop,
 }
 
@@ -44,6 +47,9 @@ pub(crate) enum Reply {
     Telemetry(Box<Overview>),
     Applied(Result<Cut, Error>),
     History(Vec<ChangeReport>),
+    /// What the pilot decided, if there is one.
+    Decisions(Option<Vec<Piloted>>),
+    Ordered(Result<(), Error>),
     /// The run will end.
     Stopping,
 }
@@ -188,6 +194,28 @@ impl Client {
     pub fn history(&mut self) -> Result<Vec<ChangeReport>> {
         match self.ask(&Ask::History, Duration::from_secs(20))? {
             Reply::History(changes) => Ok(changes),
+            _ => Err(confused()),
+        }
+    }
+
+    /// What the pilot of the run decided, oldest first; `None` if it has none.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub fn decisions(&mut self) -> Result<Option<Vec<Piloted>>> {
+        match self.ask(&Ask::Decisions, Duration::from_secs(20))? {
+            Reply::Decisions(decisions) => Ok(decisions),
+            _ => Err(confused()),
+        }
+    }
+
+    /// Tells the pilot of the run something.
+    ///
+    /// # Errors
+    /// `Unavailable` if the run is not piloted, or if there is no answer.
+    pub fn order(&mut self, order: Order) -> Result<()> {
+        match self.ask(&Ask::Order(order), Duration::from_secs(20))? {
+            Reply::Ordered(outcome) => outcome,
             _ => Err(confused()),
         }
     }

@@ -6,6 +6,7 @@
 mod books;
 mod changes;
 mod clients;
+mod piloting;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use crossbeam::channel::{Receiver, Sender};
 use self::books::{Collection, Reader};
 use self::changes::Changes;
 use self::clients::Waiter;
+pub(crate) use self::piloting::Follow;
 use crate::change::ChangeReport;
 use crate::client::{Ask, CLIENT, Reply};
 use crate::clock::{Clock, micros};
@@ -30,6 +32,7 @@ use crate::message::{ASKING, Decide, FromNode, Load, Order, Prepare, Standing, T
 use crate::net::{Member, Presence};
 use crate::node::{ORDERS, TALK, WORDS};
 use crate::part::sources_of;
+use crate::pilot::{Pilot, Piloted};
 use crate::plan::Plan;
 use crate::talk::Talk;
 use crate::telemetry::Board;
@@ -50,6 +53,8 @@ const FAREWELL_MAX: Duration = Duration::from_secs(2);
 pub(crate) enum Request {
     Apply(Wish, Sender<Result<Cut>>),
     Books(Sender<Books>),
+    /// Keep the plan in step with what is measured.
+    Follow(Box<Follow>),
     Stop,
     /// Leave the nodes as they are, for a successor.
     Leave,
@@ -60,6 +65,8 @@ pub(crate) struct Ending {
     pub(crate) books: Books,
     /// What became of each change of plan.
     pub(crate) changes: Vec<ChangeReport>,
+    /// What its pilot decided, if it had one.
+    pub(crate) decisions: Option<Vec<Piloted>>,
     /// Why it could not go on, if it could not.
     pub(crate) fault: Option<Error>,
 }
@@ -75,6 +82,8 @@ pub(crate) struct Setting {
     pub(crate) first: Option<(Wish, Sender<Result<Cut>>)>,
     pub(crate) presence: Receiver<Presence>,
     pub(crate) requests: Receiver<Request>,
+    /// Where what the nodes measure is put.
+    pub(crate) board: Board,
 }
 
 pub(crate) struct Controller {
@@ -97,6 +106,9 @@ pub(crate) struct Controller {
     changes: Changes,
     next_request: u64,
     fault: Option<Error>,
+    /// Who wants the run to be piloted, until it is.
+    embarking: Option<Follow>,
+    pilot: Option<Pilot>,
     /// What the nodes have measured.
     board: Board,
 }
@@ -157,7 +169,9 @@ impl Controller {
             changes: Changes::default(),
             next_request: 0,
             fault: None,
-            board: Board::default(),
+            embarking: None,
+            pilot: None,
+            board: setting.board.clone(),
             setting,
         }
     }
@@ -165,11 +179,6 @@ impl Controller {
     /// Whether a successor would find everything with the nodes.
     pub(crate) fn is_leading(&self) -> bool {
         matches!(self.phase, Phase::Running | Phase::Closing)
-    }
-
-    /// What the nodes have measured, as it comes in.
-    pub(crate) fn board(&self) -> Board {
-        self.board.clone()
     }
 
     /// What it is at, for people.
@@ -208,7 +217,8 @@ impl Controller {
                 let books = books.take().unwrap_or_default();
                 self.phase = Phase::Over;
                 let changes = self.changes.reports().to_vec();
-                return Err(Box::new(Ending { books, changes, fault: self.fault.take() }));
+                let decisions = self.pilot.take().map(Pilot::end);
+                return Err(Box::new(Ending { books, changes, decisions, fault: self.fault.take() }));
             }
         }
         let again_us = self.setting.links.turn();
@@ -344,6 +354,7 @@ impl Controller {
         match request {
             Request::Apply(wish, to) => self.wish(wish, Waiter::Here(to)),
             Request::Books(to) => self.collect(Reader::Here(to), None),
+            Request::Follow(follow) => self.follow(*follow),
             Request::Stop if matches!(self.phase, Phase::Running) => self.decide(Event::Stop),
             Request::Stop => self.fail(Error::new(ErrorKind::Unavailable, "stopped before the run began")),
             Request::Leave => self.leave(None),
@@ -393,6 +404,7 @@ impl Controller {
         }
         self.measure_changes();
         self.deliver_books();
+        self.steer();
     }
 
     fn gathered(&mut self) {
@@ -496,6 +508,9 @@ impl Controller {
                 Action::Fulfilled { wish, outcome } => {
                     self.changes.ended(wish, &outcome, self.now_us());
                     if let Some(answer) = self.answers.remove(&wish) {
+                        if outcome.is_ok() && !matches!(answer.to, Waiter::Pilot(_)) {
+                            self.applied_by_hand();
+                        }
                         self.tell_outcome(&answer.to, outcome);
                     }
                 }
@@ -573,7 +588,9 @@ impl Controller {
             _ => None,
         };
         let of_changes = self.changes.due_us().filter(|_| !self.is_ending());
-        of_answers.chain(of_books).chain(of_phase).chain(of_gone).chain(of_changes).min()
+        let of_pilot = self.pilot.as_ref().map(Pilot::due_us).filter(|_| !self.is_ending());
+        let all = of_answers.chain(of_books).chain(of_phase).chain(of_gone).chain(of_changes);
+        all.chain(of_pilot).min()
     }
 
     fn missing(&self) -> String {

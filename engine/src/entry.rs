@@ -5,6 +5,7 @@
 //! a simulated clock there are none, and whoever steps the node gives each lane its turn.
 
 mod lane;
+mod limit;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use timely::scheduling::SyncActivator;
 
 use self::lane::Reader;
 pub(crate) use self::lane::{Lane, Low, Waiting};
+use self::limit::Limit;
 use crate::clock::Clock;
 use crate::credit::{Credit, Limits};
 use crate::error::{Error, ErrorKind, Result};
@@ -56,6 +58,7 @@ pub(crate) struct Doors {
     stopping: AtomicBool,
     reached: AtomicU64,
     promise: Mutex<Option<Epoch>>,
+    limit: Mutex<Option<Limit>>,
     wake: Mutex<Vec<(GenerationId, SyncActivator)>>,
     hungry: AtomicBool,
 }
@@ -72,6 +75,7 @@ impl Doors {
             stopping: AtomicBool::new(false),
             reached: AtomicU64::new(0),
             promise: Mutex::default(),
+            limit: Mutex::default(),
             wake: Mutex::default(),
             hungry: AtomicBool::new(false),
         }
@@ -94,6 +98,11 @@ impl Doors {
     /// The epoch that must not be passed before a cut is decided.
     pub(crate) fn promise(&self) -> Option<Epoch> {
         *lock(&self.promise)
+    }
+
+    /// Whether another frame may enter.
+    fn admits(&self) -> bool {
+        lock(&self.limit).as_mut().is_none_or(|limit| limit.admits(self.clock.now_us()))
     }
 
     /// Registers the source operator of a generation.
@@ -138,6 +147,9 @@ pub(crate) trait Gate: Send + Sync {
     /// Takes a promise back.
     fn release(&self);
 
+    /// From now on at most so many frames per second enter; all of them if it is `None`.
+    fn limit(&self, rate_max_per_s: Option<f64>);
+
     /// Forgets a generation that will not come to be.
     fn forget(&self, generation: GenerationId);
 
@@ -171,6 +183,12 @@ impl<T: Send + 'static> Gate for Entry<T> {
     fn release(&self) {
         *lock(&self.shared.promise) = None;
         self.shared.wake();
+    }
+
+    fn limit(&self, rate_max_per_s: Option<f64>) {
+        let now_us = self.shared.clock.now_us();
+        let limit = rate_max_per_s.map(|rate| Limit::new(rate, self.lanes.len(), now_us));
+        *lock(&self.shared.limit) = limit;
     }
 
     fn forget(&self, generation: GenerationId) {
@@ -307,6 +325,11 @@ impl Entries {
         let entry = Entry::open(stage, name, source, clock, ledger)?;
         entries.insert(stage, Sides { gate: entry.clone(), entry: entry.clone() });
         Ok(entry)
+    }
+
+    /// Sets what the sources let in, by their stages.
+    pub(crate) fn limit(&self, rate_max_per_s: impl Fn(StageId) -> Option<f64>) {
+        lock(&self.0).iter().for_each(|(stage, sides)| sides.gate.limit(rate_max_per_s(*stage)));
     }
 
     /// Every entry of the node.

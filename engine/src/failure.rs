@@ -16,6 +16,8 @@ pub struct Reason(Cow<'static, str>);
 impl Reason {
     /// A `latest` source had a newer frame.
     pub const OVERFLOW: Self = Self(Cow::Borrowed("overflow"));
+    /// The plan lets in less than the source sends: not everything can be served.
+    pub const SHED: Self = Self(Cow::Borrowed("shed"));
     /// The run was stopped before the frame entered.
     pub const STOPPED: Self = Self(Cow::Borrowed("stopped"));
     /// A user closure or a runner panicked on the item.

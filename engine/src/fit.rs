@@ -14,6 +14,7 @@ const SLOTS_MAX: usize = 1024;
 const BATCH_MAX: usize = 4096;
 const WEIGHT_MAX: u32 = 1_000;
 const SHARES_MAX: usize = 64;
+const RATE_MAX: f64 = 1e9;
 
 impl Plan {
     /// Checks the plan against a graph and the nodes there are.
@@ -53,6 +54,7 @@ impl Plan {
                 );
             }
             check_shares(stage, assignment)?;
+            check_rate(stage, assignment)?;
             self.check_place(graph, stage)?;
         }
         Ok(())
@@ -115,6 +117,19 @@ fn keeps_at_home(from: (&Stage, &Assignment), to: (&Stage, &Assignment)) -> bool
         (true, true) => by_turns(from.0) && by_turns(to.0) && from.1.shares == to.1.shares,
         _ => false,
     }
+}
+
+/// Checks that it is a source that is held, and to what.
+fn check_rate(stage: &Stage, assignment: &Assignment) -> Result<()> {
+    let Some(rate) = assignment.rate_max_per_s else { return Ok(()) };
+    let message = match stage.kind {
+        Kind::Source if (0.0..=RATE_MAX).contains(&rate) => return Ok(()),
+        Kind::Source => format!("lets in {rate} frames per second"),
+        _ => "is no source, and has a rate_max_per_s".to_owned(),
+    };
+    let message = format!("plan: stage \"{}\" {message}", stage.name);
+    let way_out = format!("give a source a number from 0 to {RATE_MAX:e}, or leave it out");
+    Err(Error::new(ErrorKind::Invalid, message).way_out(way_out))
 }
 
 /// Checks that a stage can be split, and by these weights.

@@ -260,6 +260,7 @@ impl Part {
         }
         next.set_from(cut);
         self.began_us = Some(began_us);
+        self.limit(&next.plan());
         for gate in self.gates() {
             gate.start(began_us / 1_000);
             gate.release();
@@ -275,9 +276,16 @@ impl Part {
 
     pub(crate) fn retuned(&self, retune: Retune) {
         if let Some(live) = self.generations.get(&retune.generation) {
+            self.limit(&retune.plan);
             live.generation.retune(retune.cut, retune.plan);
         }
         self.gates().iter().for_each(|gate| gate.release());
+    }
+
+    /// Holds sources to what a plan lets in.
+    fn limit(&self, plan: &Plan) {
+        let of = |stage| plan.assignment(&self.graph.stage(stage).name).rate_max_per_s;
+        self.shared.entries.limit(of);
     }
 
     pub(crate) fn abort(&mut self, worker: &mut Worker, generation: GenerationId) {

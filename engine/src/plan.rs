@@ -55,6 +55,10 @@ pub struct Assignment {
     /// with state by groups of keys. They come before `node`, which must be one of them if it is there as well.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub shares: BTreeMap<String, u32>,
+    /// Of a source: how many frames per second it lets in at most, all its lanes together. What cameras send beyond
+    /// that is dropped before anything is spent on it, and counted as `shed`; a lossless lane is not held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_max_per_s: Option<f64>,
 }
 
 fn one() -> usize {
@@ -77,6 +81,7 @@ impl Assignment {
             batch_deadline_ms: 0,
             timeout_ms: ten_seconds(),
             shares: BTreeMap::new(),
+            rate_max_per_s: None,
         }
     }
 
@@ -116,6 +121,13 @@ impl Assignment {
     #[must_use]
     pub fn slots(mut self, slots: usize) -> Self {
         self.slots = slots;
+        self
+    }
+
+    /// The same for a source that lets in so many frames per second.
+    #[must_use]
+    pub fn admitting(mut self, rate_max_per_s: f64) -> Self {
+        self.rate_max_per_s = Some(rate_max_per_s);
         self
     }
 

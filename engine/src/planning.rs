@@ -26,4 +26,5 @@ pub use rates::Rates;
 pub use report::Report;
 pub use solve::{plan, solve, solve_from};
 pub use wanted::Wanted;
+pub(crate) use written::admitting;
 pub use written::{read, write};

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::change::ChangeReport;
 use crate::clock::Clock;
-use crate::controller::{Controller, Ending, Request, Setting};
+use crate::controller::{Controller, Ending, Follow, Request, Setting};
 use crate::cutover::Wish;
 pub use crate::cutover::{Cut, Moving};
 use crate::error::{Error, ErrorKind, Result};
@@ -26,6 +26,8 @@ use crate::net::memory::Hub;
 use crate::net::slow::slowed;
 use crate::net::{Listening, Member, Network};
 use crate::node::{CONTROLLER, Node, NodeSettings, Sleeper, check_name};
+use crate::pilot::solver::Thinker;
+use crate::pilot::{Course, Piloted};
 use crate::plan::Plan;
 use crate::runner::Imitate;
 use crate::survey::Survey;
@@ -119,6 +121,9 @@ pub struct Report {
     pub ids: Ids,
     /// What became of each change of plan, oldest first.
     pub changes: Vec<ChangeReport>,
+    /// What its pilot decided, oldest first, if it had one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decisions: Option<Vec<Piloted>>,
     /// Equal for equal results: 16 hexadecimal digits.
     pub output_digest: String,
 }
@@ -246,7 +251,7 @@ impl Run {
             waking.wake();
         }))?;
         let ((requests, asked), (end, ended), (answer, answered)) = (unbounded(), bounded(1), bounded(1));
-        let load = Load { description, hash: graph.hash() };
+        let (load, board) = (Load { description, hash: graph.hash() }, Board::default());
         let wish = first.clone().map(|plan| (Wish { id: 0, plan: Arc::new(plan) }, answer));
         let setting = Setting {
             links: Links::new(network, clock.clone(), sleeper.waking()),
@@ -257,13 +262,13 @@ impl Run {
             first: wish,
             presence,
             requests: asked,
+            board: board.clone(),
         };
         let here = sleeper.clone();
-        let controller = Controller::new(setting);
-        let board = controller.board();
+        // A controller with its pilot stays on the thread that made it.
         let controller = spawn("controller", move || {
             here.is_here();
-            run_controller(controller, &end);
+            run_controller(Controller::new(setting), &end);
         })?;
         let started_us = clock.now_us();
         let wishes = Arc::new(AtomicU64::new(1));
@@ -291,6 +296,19 @@ impl Run {
     /// What is wrong with the plan, or what could not be opened: then the old plan goes on untouched.
     pub fn apply(&self, plan: Plan) -> Result<Cut> {
         self.handle.apply(plan)
+    }
+
+    /// Keeps the plan in step with what is measured from now on, until the run ends. What is applied by hand stays
+    /// until something urgent happens.
+    ///
+    /// # Errors
+    /// `Invalid` if what runs, the problem or the settings are not right; `Unavailable` if the run is piloted already,
+    /// or has ended.
+    pub fn follow(&self, course: Course) -> Result<()> {
+        let (to, answered) = bounded(1);
+        let solver = Thinker::start(self.handle.clock.clone(), self.handle.sleeper.waking())?;
+        self.handle.ask(Request::Follow(Box::new(Follow { course, solver: Box::new(solver), to })));
+        answered.recv().unwrap_or_else(|_| Err(has_ended()))
     }
 
     /// What another thread may have of the run while it goes on.
@@ -362,9 +380,11 @@ impl Run {
         while !self.wait(Duration::from_secs(3600)) {}
         let seconds = self.seconds();
         self.close();
-        let Ending { books, changes, fault } = self.ending().take().unwrap_or_else(|| Ending {
+        let ending = self.ending().take();
+        let Ending { books, changes, decisions, fault } = ending.unwrap_or_else(|| Ending {
             books: Books::default(),
             changes: Vec::new(),
+            decisions: None,
             fault: Some(has_ended()),
         });
         let mut ledger = books.accounts();
@@ -380,6 +400,7 @@ impl Run {
             ledger_total: total,
             ids: books.ids(),
             changes,
+            decisions,
             output_digest: format!("{:016x}", books.digest),
         }
     }

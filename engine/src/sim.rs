@@ -4,17 +4,20 @@
 //! the network, the nodes and the controller. Each run is held against its dull twin, the same topology on one node
 //! over a network without faults.
 
+mod course;
 mod draw;
 mod script;
 mod world;
 
 use serde::Serialize;
 
-use self::draw::{Drawn, Item, draw};
+use self::course::{course, flapping};
+use self::draw::{Drawn, Item, Tempo, draw};
 use self::script::Drama;
 use self::world::{Outcome, Script, World, name};
 use crate::id::Epoch;
 use crate::ledger::Accounts;
+use crate::live::Verdict;
 use crate::net::memory::Faults;
 use crate::plan::{Assignment, Plan};
 use crate::stage::Kind;
@@ -50,6 +53,14 @@ pub struct Seen {
     pub restart: bool,
     /// The run was stopped before its end.
     pub stop: bool,
+    /// Decisions of pilots.
+    pub decisions: u64,
+    /// A pilot changed the plan.
+    pub piloted: bool,
+    /// A change that a pilot wished for failed.
+    pub refused: bool,
+    /// A pilot had more to serve than can be.
+    pub infeasible: bool,
 }
 
 /// Simulates the run of a seed, and its twin.
@@ -57,16 +68,33 @@ pub struct Seen {
 /// # Errors
 /// What differed, or what did not end.
 pub fn simulate(seed: u64) -> Result<Seen, String> {
+    play(seed, Tempo::Brisk)
+}
+
+/// The same with a pilot that follows rates which step up and down.
+///
+/// # Errors
+/// What differed, or what did not end, or which stage moved twice within its cool-down.
+pub fn simulate_piloted(seed: u64) -> Result<Seen, String> {
+    play(seed, Tempo::Steps)
+}
+
+fn play(seed: u64, tempo: Tempo) -> Result<Seen, String> {
     let here = |what: &'static str| move |error: String| format!("seed {seed}: {what}: {error}");
-    let expected = twin(seed).map_err(here("the twin"))?;
-    let drawn = draw(seed).map_err(|error| here("the topology")(error.to_string()))?;
-    let drama = Drama::draw(&drawn, seed);
-    let world = World::new(&drawn.graph, drama.nodes, &drama.first, drama.faults, seed);
+    let expected = twin(seed, tempo).map_err(here("the twin"))?;
+    let drawn = draw(seed, tempo).map_err(|error| here("the topology")(error.to_string()))?;
+    let drama = Drama::draw(&drawn, seed, tempo);
+    let course = match tempo {
+        Tempo::Brisk => None,
+        Tempo::Steps => Some(course(&drawn, &drama, seed).map_err(here("the course"))?),
+    };
+    let world = World::new(&drawn.graph, drama.nodes, &drama.first, drama.faults, course, seed);
     let world = world.map_err(|error| here("the start")(error.to_string()))?;
     let outcome = world.run(drama.script).map_err(here("the run"))?;
     let got = Results::of(&drawn, &outcome);
     let checked = check(&drawn, &expected, &got, &outcome);
     checked.map_err(|error| here("the results")(format!("{error}; {:?}", outcome.saw)))?;
+    outcome.decided.iter().try_for_each(|decided| flapping(decided)).map_err(here("the decisions"))?;
     Ok(seen(&drawn, &outcome))
 }
 
@@ -86,9 +114,9 @@ impl Results {
 }
 
 /// The same topology on one node, in peace.
-fn twin(seed: u64) -> Result<Results, String> {
-    let drawn = draw(seed).map_err(|error| error.to_string())?;
-    let world = World::new(&drawn.graph, 1, &Plan::single(name(0)), Faults::default(), seed);
+fn twin(seed: u64, tempo: Tempo) -> Result<Results, String> {
+    let drawn = draw(seed, tempo).map_err(|error| error.to_string())?;
+    let world = World::new(&drawn.graph, 1, &Plan::single(name(0)), Faults::default(), None, seed);
     let outcome = world.map_err(|error| error.to_string())?.run(Script::default())?;
     let results = Results::of(&drawn, &outcome);
     if let Some(fault) = outcome.ending.fault {
@@ -172,6 +200,7 @@ fn seen(drawn: &Drawn, outcome: &Outcome) -> Seen {
             before.node != after.node || before.shares != after.shares
         })
     };
+    let decided = || outcome.decided.iter().flatten().map(|piloted| &piloted.record);
     Seen {
         turns: saw.turns,
         took_us: saw.took_us,
@@ -190,5 +219,9 @@ fn seen(drawn: &Drawn, outcome: &Outcome) -> Seen {
         two_in_a_row: saw.overlap,
         restart: saw.restart,
         stop: saw.stop,
+        decisions: decided().count() as u64,
+        piloted: decided().any(|record| record.verdict == Verdict::Changed),
+        refused: decided().any(|record| matches!(record.verdict, Verdict::Failed { .. })),
+        infeasible: decided().any(|record| !record.admitted.is_empty()),
     }
 }

@@ -11,6 +11,8 @@ use crate::cutover::{Cut, Wish};
 use crate::error::Result;
 use crate::ledger::Books;
 use crate::net::Member;
+use crate::pilot::Piloted;
+use crate::plan::Plan;
 use crate::talk::Talk;
 
 /// Clients that are heard at once.
@@ -22,6 +24,8 @@ const CLIENTS_WISHES: u64 = 1 << 32;
 pub(super) enum Waiter {
     Here(Sender<Result<Cut>>),
     Client(Member),
+    /// The pilot, with the number of its decision.
+    Pilot(u64),
 }
 
 impl Controller {
@@ -56,25 +60,34 @@ impl Controller {
             Ask::Status => self.collect(Reader::Client(member), None),
             Ask::History => self.reply(&member, &Reply::History(self.changes.reports().to_vec())),
             Ask::Telemetry => self.reply(&member, &Reply::Telemetry(Box::new(self.overview()))),
+            Ask::Decisions => {
+                let decisions = self.decisions().map(<[Piloted]>::to_vec);
+                self.reply(&member, &Reply::Decisions(decisions));
+            }
+            Ask::Order(order) => {
+                let outcome = self.order(order);
+                self.reply(&member, &Reply::Ordered(outcome));
+            }
             Ask::Stop => {
                 self.reply(&member, &Reply::Stopping);
                 self.request(Request::Stop);
             }
             Ask::Apply(plan) => {
-                let plan = Arc::new(plan);
-                let checked = plan.check(&self.setting.graph, &self.setting.nodes);
-                let running = self.plans.values().next().cloned();
-                let checked = checked.and_then(|()| {
-                    running.map_or(Ok(()), |running| plan.check_sources(&self.setting.graph, &running))
-                });
-                if let Err(error) = checked {
+                if let Err(error) = self.may_run(&plan) {
                     return self.reply(&member, &Reply::Applied(Err(error)));
                 }
                 self.next_request += 1;
                 let id = CLIENTS_WISHES + self.next_request;
-                self.wish(Wish { id, plan }, Waiter::Client(member));
+                self.wish(Wish { id, plan: Arc::new(plan) }, Waiter::Client(member));
             }
         }
+    }
+
+    /// Whether a plan fits the topology and its nodes, and leaves sources where they are.
+    pub(super) fn may_run(&self, plan: &Plan) -> Result<()> {
+        plan.check(&self.setting.graph, &self.setting.nodes)?;
+        let running = self.plans.values().next();
+        running.map_or(Ok(()), |running| plan.check_sources(&self.setting.graph, running))
     }
 
     pub(super) fn reply(&self, client: &Member, reply: &Reply) {
@@ -108,10 +121,11 @@ impl Controller {
         self.peers.get(node).is_some_and(|peer| peer.gone_us.is_none())
     }
 
-    pub(super) fn tell_outcome(&self, to: &Waiter, outcome: Result<Cut>) {
+    pub(super) fn tell_outcome(&mut self, to: &Waiter, outcome: Result<Cut>) {
         match to {
             Waiter::Here(to) => _ = to.send(outcome),
             Waiter::Client(member) => self.reply(member, &Reply::Applied(outcome)),
+            Waiter::Pilot(id) => self.tell_pilot(*id, &outcome),
         }
     }
 }

@@ -214,20 +214,25 @@ impl<T> Lane<T> {
         state.latest = Some(epoch);
         state.floor = epoch + if state.live { 1 } else { self.spec.step_ms.max(1) };
         self.ledger.admitted(self.number, epoch, number, self.doors.clock.now_us());
-        if state.queue.len() >= LATEST_RECORDS_MAX && self.spec.policy == Policy::Latest {
-            self.drop_oldest(&mut state);
+        let is_shed = self.spec.policy == Policy::Latest && !self.doors.admits();
+        if is_shed {
+            let failure = Failure::new(Reason::SHED, "the plan cannot serve all that its cameras send");
+            self.ledger.dropped_at_entry(self.number, number, &failure);
+        } else {
+            self.queue(&mut state, Waiting { epoch, number, bytes, record });
         }
-        state.queue.push_back(Waiting { epoch, number, bytes, record });
         drop(state);
         self.doors.feed();
         Ok(())
     }
 
-    fn drop_oldest(&self, state: &mut LaneState<T>) {
-        if let Some(oldest) = state.queue.pop_front() {
+    fn queue(&self, state: &mut LaneState<T>, waiting: Waiting<T>) {
+        let is_full = state.queue.len() >= LATEST_RECORDS_MAX && self.spec.policy == Policy::Latest;
+        if let Some(oldest) = is_full.then(|| state.queue.pop_front()).flatten() {
             let failure = Failure::new(Reason::OVERFLOW, "frames come faster than they are taken");
             self.ledger.dropped_at_entry(self.number, oldest.number, &failure);
         }
+        state.queue.push_back(waiting);
     }
 
     pub(super) fn stop(&self, cut: Epoch) {

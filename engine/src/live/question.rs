@@ -41,7 +41,7 @@ pub struct Solution {
     pub answer: Answer,
     /// Stages were moved that were to stay.
     pub preempted: bool,
-    /// By source: items per second that are served where not all of them can be; empty if all are.
+    /// By source of which not everything can be served: items per second that are.
     pub admitted: BTreeMap<String, f64>,
 }
 
@@ -130,7 +130,11 @@ fn serve(question: &Question, infeasible: Answer, solve: &mut Solve<'_>) -> Resu
             }
         }
         let (problem, answer) = best;
-        let admitted = problem.rates.sources.into_iter().map(|s| (s.name, s.rate_per_s)).collect();
+        let offered =
+            |name: &String| question.problem.rates.sources.iter().find(|source| source.name == *name);
+        let cut = problem.rates.sources.into_iter().map(|s| (s.name, s.rate_per_s));
+        let cut = cut.filter(|(name, rate)| offered(name).is_some_and(|source| *rate < source.rate_per_s));
+        let admitted = cut.collect();
         return Ok(Solution { answer, preempted: false, admitted });
     }
     Ok(Solution { answer: infeasible, ..Solution::default() })

@@ -55,6 +55,13 @@ pub struct SourceRate {
     pub node: Option<String>,
     /// Items per second, of all its lanes.
     pub rate_per_s: f64,
+    /// The higher, the later it is cut where not everything can be served; 0 if absent.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub priority: i64,
+}
+
+fn is_zero(priority: &i64) -> bool {
+    *priority == 0
 }
 
 /// A stage with a place.

@@ -21,6 +21,8 @@ pub struct Wanted {
     /// Stages that have to be on one node, each set together. Those that a problem can say, since their node is
     /// known, are not listed.
     pub wholes: Vec<BTreeSet<String>>,
+    /// By source: the higher, the later it is cut where not everything can be served; 0 if absent.
+    pub(crate) priorities: BTreeMap<String, i64>,
     /// How stages of a topology treat records.
     pub(super) kinds: BTreeMap<String, Kind>,
     /// By node.
@@ -35,6 +37,7 @@ impl From<Problem> for Wanted {
         Self {
             problem,
             wholes: Vec::new(),
+            priorities: BTreeMap::new(),
             kinds: BTreeMap::new(),
             tiers: BTreeMap::new(),
             batches: BTreeMap::new(),
@@ -82,6 +85,7 @@ impl Wanted {
         Ok(Self {
             problem,
             wholes: wholes.iter().filter(is_open).cloned().collect(),
+            priorities: rates.sources.iter().map(|s| (s.name.clone(), s.priority)).collect(),
             kinds: graph.stages().map(|stage| (stage.name.clone(), stage.kind)).collect(),
             tiers: infrastructure.nodes.iter().map(|node| (node.name.clone(), node.tier)).collect(),
             batches,

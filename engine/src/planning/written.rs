@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::measured::feed;
 use super::wanted::Wanted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::placement::problem::{Edge, Machine, StageProfile};
@@ -44,6 +45,17 @@ pub fn write(wanted: &Wanted, decision: &Decision) -> Plan {
             assignment = assignment.batches(items.max(1), deadline_ms);
         }
         plan = plan.with(&stage.name, assignment);
+    }
+    plan
+}
+
+/// The same plan, in which sources let in so many items per second, by the names of their feeds.
+pub(crate) fn admitting(wanted: &Wanted, mut plan: Plan, admitted: &BTreeMap<String, f64>) -> Plan {
+    for (stage, _) in wanted.kinds.iter().filter(|(_, kind)| **kind == Kind::Source) {
+        if let Some(rate_per_s) = admitted.get(&feed(stage)) {
+            let assignment = plan.assignment(stage).clone();
+            plan = plan.with(stage, assignment.admitting(*rate_per_s));
+        }
     }
     plan
 }

@@ -71,13 +71,22 @@ struct Drawing {
     is_used: bool,
 }
 
+/// How fast records come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tempo {
+    /// Some dozens within half a second.
+    Brisk,
+    /// At rates that step up and down, for as long as it takes to follow them.
+    Steps,
+}
+
 /// Draws a topology; the same one for the same seed.
-pub(super) fn draw(seed: u64) -> Result<Drawn> {
+pub(super) fn draw(seed: u64, tempo: Tempo) -> Result<Drawn> {
     let mut random = Random::new(seed);
     let t = Topology::new(&format!("drawn-{seed}"));
     let mut streams = Vec::new();
     for i in 0..random.within(1..3) {
-        let source = Lanes::draw(&mut random, i);
+        let source = Lanes::draw(&mut random, i, tempo);
         let stream = t.source(&format!("source-{i}"), source);
         streams.push(Drawing { stream, fan_outs: 0, is_plain: true, is_used: false });
     }
@@ -90,7 +99,7 @@ pub(super) fn draw(seed: u64) -> Result<Drawn> {
         let made = kind.make(&name, &mut random, &from, with.as_ref());
         if made.fan_outs > FAN_OUT_DEPTH_MAX {
             // The topology would be refused; this one is drawn without.
-            return draw(mix(seed));
+            return draw(mix(seed), tempo);
         }
         has_join |= matches!(kind, Step::Join | Step::Pairs);
         pooled.extend(matches!(kind, Step::Pooled).then_some(name));
@@ -360,7 +369,10 @@ struct Lanes {
 }
 
 impl Lanes {
-    fn draw(random: &mut Random, source: u64) -> Self {
+    fn draw(random: &mut Random, source: u64, tempo: Tempo) -> Self {
+        if tempo == Tempo::Steps {
+            return Self::in_steps(random, source);
+        }
         let pacing = if random.percent(85) { Pacing::Realtime } else { Pacing::Max };
         let lanes = (0..random.within(1..4)).map(|lane| {
             let (n, step, mut at) = (random.within(20..70), random.within(1..12), random.below(30));
@@ -372,6 +384,24 @@ impl Lanes {
             (0..n).map(item).collect()
         });
         Self { pacing, lanes: lanes.collect() }
+    }
+
+    /// Lanes as filmed, each with some seconds of one rate after the other.
+    fn in_steps(random: &mut Random, source: u64) -> Self {
+        let lanes = (0..random.within(1..3)).map(|lane| {
+            let (mut records, mut at) = (Vec::new(), random.below(300));
+            for _ in 0..random.within(2..5) {
+                let (gap, until) = (*random.pick(&[40, 60, 150, 400]), at + random.within(2_000..9_000));
+                while at < until {
+                    at += random.within(gap / 2..gap * 3 / 2);
+                    let trail = mix(source << 48 | lane << 32 | records.len() as u64);
+                    let (key, value) = (random.below(KEYS), random.below(100) as i64);
+                    records.push((at, Item { key, value, trail }));
+                }
+            }
+            records
+        });
+        Self { pacing: Pacing::Realtime, lanes: lanes.collect() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::draw::{Drawn, MISSING};
+use super::draw::{Drawn, MISSING, Tempo};
 use super::world::{Happening, Script, name};
 use crate::net::memory::Faults;
 use crate::node::CONTROLLER;
@@ -10,8 +10,24 @@ use crate::plan::{Assignment, Plan};
 use crate::random::Random;
 use crate::stage::Kind;
 
-/// When things happen, at the latest: about as long as runs are.
-const SPAN_US: u64 = 500_000;
+/// When and how often things happen.
+struct Pace {
+    /// At the latest: about as long as runs are.
+    span_us: u64,
+    /// How long members do not reach each other, at most.
+    parted_us: u64,
+    /// Changes of plan that somebody wishes for.
+    changes: u64,
+}
+
+impl Pace {
+    fn of(tempo: Tempo) -> Self {
+        match tempo {
+            Tempo::Brisk => Self { span_us: 500_000, parted_us: 2_000_000, changes: 7 },
+            Tempo::Steps => Self { span_us: 20_000_000, parted_us: 6_000_000, changes: 2 },
+        }
+    }
+}
 
 /// A run, before it is run.
 pub(super) struct Drama {
@@ -23,8 +39,8 @@ pub(super) struct Drama {
 
 impl Drama {
     /// Draws what befalls the run of a topology.
-    pub(super) fn draw(drawn: &Drawn, seed: u64) -> Self {
-        let mut random = Random::new(!seed);
+    pub(super) fn draw(drawn: &Drawn, seed: u64, tempo: Tempo) -> Self {
+        let (mut random, pace) = (Random::new(!seed), Pace::of(tempo));
         let nodes = random.within(1..5);
         let faults = Faults {
             loss: if random.percent(70) { random.below(20) as f64 / 100.0 } else { 0.0 },
@@ -33,21 +49,21 @@ impl Drama {
         };
         let first = plan(&mut random, drawn, nodes, None);
         let mut script = Script::default();
-        changes(&mut random, drawn, nodes, &first, &mut script);
+        changes(&mut random, &pace, (drawn, nodes), &first, &mut script);
         if random.percent(40) {
-            partition(&mut random, nodes, &mut script);
+            partition(&mut random, &pace, nodes, &mut script);
         }
         if random.percent(30) {
             let node = name(random.below(nodes));
-            script.add(random.below(SPAN_US), Happening::Crash(node));
+            script.add(random.below(pace.span_us), Happening::Crash(node));
         }
         if random.percent(35) {
-            let at_us = random.below(SPAN_US);
+            let at_us = random.below(pace.span_us);
             script.add(at_us, Happening::Kill);
-            script.add(at_us + random.below(SPAN_US), Happening::TakeOver);
+            script.add(at_us + random.below(pace.span_us), Happening::TakeOver);
         }
         if random.percent(10) {
-            script.add(random.below(SPAN_US), Happening::Stop);
+            script.add(random.below(pace.span_us), Happening::Stop);
         }
         Self { nodes, first, faults, script }
     }
@@ -60,10 +76,16 @@ impl Script {
 }
 
 /// Some changes of plan: some of them close to each other, some that will be refused.
-fn changes(random: &mut Random, drawn: &Drawn, nodes: u64, first: &Plan, script: &mut Script) {
-    let mut at_us = random.below(SPAN_US / 4);
+fn changes(
+    random: &mut Random,
+    pace: &Pace,
+    (drawn, nodes): (&Drawn, u64),
+    first: &Plan,
+    script: &mut Script,
+) {
+    let mut at_us = random.below(pace.span_us / 4);
     let mut before = first.clone();
-    for _ in 0..random.below(7) {
+    for _ in 0..random.below(pace.changes) {
         let mut next = match random.percent(40) {
             true => retuned(random, drawn, &before),
             false => plan(random, drawn, nodes, Some(first)),
@@ -75,19 +97,19 @@ fn changes(random: &mut Random, drawn: &Drawn, nodes: u64, first: &Plan, script:
             next = next.with(stage, assignment);
         }
         script.add(at_us, Happening::Apply(next));
-        at_us += if random.percent(50) { random.below(5_000) } else { random.below(SPAN_US / 3) };
+        at_us += if random.percent(50) { random.below(5_000) } else { random.below(pace.span_us / 3) };
     }
 }
 
 /// Two members that do not reach each other for a while.
-fn partition(random: &mut Random, nodes: u64, script: &mut Script) {
+fn partition(random: &mut Random, pace: &Pace, nodes: u64, script: &mut Script) {
     let one = name(random.below(nodes));
     let others: Vec<String> =
         (0..nodes).map(name).chain([CONTROLLER.to_owned()]).filter(|other| *other != one).collect();
     let other = random.pick(&others).clone();
-    let at_us = random.below(SPAN_US);
+    let at_us = random.below(pace.span_us);
     script.add(at_us, Happening::Part(one.clone(), other.clone()));
-    script.add(at_us + random.below(4 * SPAN_US), Happening::Heal(one, other));
+    script.add(at_us + random.below(pace.parted_us), Happening::Heal(one, other));
 }
 
 /// A plan; sources stay where the first one put them.

@@ -10,23 +10,33 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::clock::Clock;
-use crate::controller::{Controller, Ending, Request, Setting};
+use crate::controller::{Controller, Ending, Follow, Request, Setting};
 use crate::cutover::{Cut, Wish};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::link::Links;
 use crate::message::Load;
 use crate::net::memory::{Faults, Hub};
 use crate::net::{Listening, Member, Network};
 use crate::node::{CONTROLLER, Node, NodeSettings};
+use crate::pilot::solver::ByHand;
+use crate::pilot::{Course, Piloted};
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::runner::{Imitate, Imitation};
+use crate::telemetry::Board;
 use crate::topology::Graph;
 
 /// A run takes less than this by its own clock, or it does not end.
 const LIMIT_US: u64 = 400_000_000;
 /// Turns that a run takes at most.
 const TURNS_MAX: u64 = 1_000_000;
+
+/// How much slower models are where their load is to be felt.
+const SLOWNESS: u64 = 15;
+/// Linear programs that a question may take.
+const PROGRAMS_MAX: u64 = 40;
+/// How long an answer takes, at most.
+const SOLVE_US_MAX: u64 = 1_500_000;
 
 /// What happens to a run, and when: in microseconds after its first plan began.
 #[derive(Default)]
@@ -56,6 +66,8 @@ pub(super) struct Outcome {
     pub(super) ending: Ending,
     /// Of the changes that were wished for: the plan, and what became of it, if the controller lived to say so.
     pub(super) changes: Vec<(Plan, Option<Result<Cut>>)>,
+    /// What pilots decided, one after the other.
+    pub(super) decided: Vec<Vec<Piloted>>,
     pub(super) saw: Saw,
 }
 
@@ -87,6 +99,11 @@ pub(super) struct World {
     script: BTreeMap<u64, Vec<Happening>>,
     changes: Vec<(Plan, Waiting)>,
     saw: Saw,
+    /// What pilots follow, if the run is piloted; and what they said as they began.
+    course: Option<Course>,
+    followed: Vec<Receiver<Result<()>>>,
+    /// What pilots of controllers that were killed had decided.
+    decided: Vec<Vec<Piloted>>,
 }
 
 /// A controller, and the way to ask it.
@@ -104,12 +121,13 @@ enum Waiting {
 }
 
 impl World {
-    /// Nodes, a controller and the first plan.
+    /// Nodes, a controller and the first plan; where there is a course, also a pilot, of whoever takes over too.
     pub(super) fn new(
         graph: &Arc<Graph>,
         nodes: u64,
         first: &Plan,
         faults: Faults,
+        course: Option<Course>,
         seed: u64,
     ) -> Result<Self> {
         let mut random = Random::new(seed);
@@ -127,6 +145,9 @@ impl World {
             script: BTreeMap::new(),
             changes: Vec::new(),
             saw: Saw::default(),
+            course,
+            followed: Vec::new(),
+            decided: Vec::new(),
         };
         for name in world.names.clone() {
             let node = world.node(&name)?;
@@ -141,7 +162,8 @@ impl World {
     fn node(&mut self, name: &str) -> Result<Node> {
         let network = self.hub.join(Member { name: name.to_owned(), life: 1 });
         let graph = self.graph.clone();
-        let (batch_us, item_us) = (self.random.below(3_000), self.random.below(2_000));
+        let slow = if self.course.is_some() { SLOWNESS } else { 1 };
+        let (batch_us, item_us) = (slow * self.random.below(3_000), slow * self.random.below(2_000));
         let imitate: Imitate = Arc::new(move |stage, _| {
             let is_sink = stage.starts_with("sink");
             (!is_sink).then_some(Imitation { batch_us, item_us })
@@ -171,10 +193,22 @@ impl World {
             first,
             presence,
             requests: asked,
+            board: Board::default(),
         };
         let controller = Controller::new(setting);
         self.controller = Some(Controlled { controller, requests, member, _watching: watching });
+        self.follow();
         Ok(())
+    }
+
+    fn follow(&mut self) {
+        let (Some(course), Some(controlled)) = (&self.course, &self.controller) else { return };
+        let solver = ByHand::new(PROGRAMS_MAX, self.random.below(SOLVE_US_MAX));
+        let (to, answered) = bounded(1);
+        let follow = Follow { course: course.clone(), solver: Box::new(solver), to };
+        // A controller that is through hears nothing more, and the run is at its end.
+        _ = controlled.requests.send(Request::Follow(Box::new(follow)));
+        self.followed.push(answered);
     }
 
     /// Steps the run to its end.
@@ -189,7 +223,7 @@ impl World {
             if let Some(controlled) = &mut self.controller {
                 match controlled.controller.turn() {
                     Ok(due_us) => next_us = next_us.into_iter().chain(due_us).min(),
-                    Err(ending) => return Ok(self.ended(*ending)),
+                    Err(ending) => return self.ended(*ending),
                 }
             }
             self.hear_answers(now_us);
@@ -275,6 +309,7 @@ impl World {
             Happening::Kill => {
                 let is_leading = |c: &mut Controlled| c.controller.is_leading();
                 if let Some(killed) = self.controller.take_if(is_leading) {
+                    self.decided.extend(killed.controller.decisions().map(<[Piloted]>::to_vec));
                     self.saw.restart = true;
                     self.hub.crash(&killed.member);
                 }
@@ -285,7 +320,11 @@ impl World {
         Ok(())
     }
 
-    fn ended(mut self, ending: Ending) -> Outcome {
+    fn ended(mut self, ending: Ending) -> std::result::Result<Outcome, String> {
+        let said = self.followed.iter().filter_map(|answered| answered.try_recv().ok()?.err());
+        if let Some(error) = said.into_iter().find(|error| error.kind() == ErrorKind::Invalid) {
+            return Err(format!("the pilot did not begin: {error}"));
+        }
         self.controller = None;
         self.hear_answers(0);
         self.saw.took_us = self.clock.now_us();
@@ -295,7 +334,8 @@ impl World {
             _ => None,
         };
         let changes = self.changes.into_iter().map(|(plan, waiting)| (plan, answer(waiting))).collect();
-        Outcome { ending, changes, saw: self.saw }
+        self.decided.extend(ending.decisions.clone());
+        Ok(Outcome { ending, changes, decided: self.decided, saw: self.saw })
     }
 
     /// What a run that does not end was at.

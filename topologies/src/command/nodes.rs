@@ -16,8 +16,11 @@ use jellybean_engine::net::slow::slowed;
 use jellybean_engine::net::zenoh::{Settings, Zenoh};
 use jellybean_engine::net::{Member, Network};
 use jellybean_engine::node::{Blueprint, CONTROLLER, Node, NodeSettings};
-use jellybean_engine::{Clock, Error, ErrorKind, Graph, Run};
+use jellybean_engine::pilot::{Order, Piloted};
+use jellybean_engine::{ChangeReport, Clock, Error, ErrorKind, Graph, Run};
+use serde::Serialize;
 
+use super::plan::Following;
 use super::run::{How, Made, Ready, Stop, read_plan, serve_metrics};
 use super::{Tools, demo, read_toml};
 
@@ -215,7 +218,7 @@ pub(super) struct Deploy {
     #[arg(long, value_name = "FILE")]
     infrastructure: PathBuf,
     /// The plan to begin with (TOML): which node runs which stage.
-    #[arg(long, value_name = "FILE", required_unless_present = "take_over")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["take_over", "live"])]
     plan: Option<PathBuf>,
     /// Lead what runs there already, after its controller was lost or instead of it.
     #[arg(long, conflicts_with = "plan")]
@@ -223,6 +226,8 @@ pub(super) struct Deploy {
     /// Serve what is measured at this address, as Prometheus reads it: /metrics. Loopback alone.
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<SocketAddr>,
+    #[command(flatten)]
+    following: Following,
     #[command(flatten)]
     joining: Joining,
     /// The topology and its own options, as `run` takes them: `people --variant 320`.
@@ -252,11 +257,19 @@ impl Deploy {
         };
         let network = self.joining.open(CONTROLLER, vec![infrastructure.controller], to, None)?;
         let (graph, names, clock) = (made.graph.clone(), infrastructure.names(), Clock::real());
-        let run = match &self.plan {
-            Some(plan) => Run::deploy(network, graph, description, read_plan(plan)?, &names, clock)?,
+        let course = self.following.course(&graph, &self.infrastructure)?;
+        let first = || course.as_ref().map(|course| Following::first(&course.wanted)).transpose();
+        let plan = match &self.plan {
+            Some(plan) => Some(read_plan(plan)?),
+            None if self.take_over => None,
+            None => first()?,
+        };
+        let run = match plan {
+            Some(plan) => Run::deploy(network, graph, description, plan, &names, clock)?,
             None => Run::take_over(network, graph, &names, clock)?,
         };
-        how.serving(self.metrics).watch(run, None, made, &stop)
+        course.map_or(Ok(()), |course| run.follow(course))?;
+        how.serving(self.metrics).watch(run, made, &stop)
     }
 }
 
@@ -303,6 +316,14 @@ pub(super) enum Asked {
         #[command(flatten)]
         asking: Asking,
     },
+    /// Have a run that follows its rates look for the cheapest plan now.
+    Rebalance(Asking),
+    /// Keep a run that follows its rates on the plan it has, until `resume`.
+    Pause(Asking),
+    /// Let a paused run follow its rates again; also after an `apply`.
+    Resume(Asking),
+    /// Say what became of the changes of plan, and what was decided if the run follows its rates.
+    History(Asking),
     /// End a run: what has entered is finished.
     Stop(Asking),
 }
@@ -318,10 +339,27 @@ impl Asked {
                 let plan = read_plan(plan)?;
                 println!("{}", serde_json::to_string(&asking.connect()?.apply(plan)?)?);
             }
+            Self::Rebalance(asking) => asking.connect()?.order(Order::Rebalance)?,
+            Self::Pause(asking) => asking.connect()?.order(Order::Pause)?,
+            Self::Resume(asking) => asking.connect()?.order(Order::Resume)?,
+            Self::History(asking) => {
+                let mut client = asking.connect()?;
+                let (changes, decisions) = (client.history()?, client.decisions()?);
+                println!("{}", serde_json::to_string_pretty(&History { changes, decisions })?);
+            }
             Self::Stop(asking) => asking.connect()?.stop()?,
         }
         Ok(())
     }
+}
+
+/// What has become of a run.
+#[derive(Serialize)]
+struct History {
+    changes: Vec<ChangeReport>,
+    /// Of runs that follow their rates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decisions: Option<Vec<Piloted>>,
 }
 
 /// The network of a controller of nodes on this machine.

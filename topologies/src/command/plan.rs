@@ -14,7 +14,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::ProgressFinish;
-use jellybean_engine::live::Settings;
+use jellybean_engine::pilot::Course;
 use jellybean_engine::placement::explain::smallest_change;
 use jellybean_engine::placement::problem::Objectives;
 use jellybean_engine::placement::{Answer, Budget, Mode, Status, import};
@@ -291,18 +291,14 @@ pub(super) struct Following {
 }
 
 impl Following {
-    /// What is asked and how eagerly, if the rates are followed at all.
-    pub(super) fn wanted(
-        &self,
-        graph: &Graph,
-        infrastructure: &Path,
-    ) -> anyhow::Result<Option<(Wanted, Settings)>> {
+    /// What is followed and how eagerly, if the rates are followed at all.
+    pub(super) fn course(&self, graph: &Graph, infrastructure: &Path) -> anyhow::Result<Option<Course>> {
         let Some(rates) = self.rates.as_deref().filter(|_| self.live) else { return Ok(None) };
         let Self { accuracy_min, p95_ms_max, .. } = *self;
         let objectives = Objectives { utilisation_max: UTILISATION_MAX, accuracy_min, p95_ms_max };
         let wanted = of_files(graph, infrastructure, &self.profile, (rates, None), objectives)?;
         let settings = self.live_settings.as_deref().map(|file| read_toml("settings", file)).transpose()?;
-        Ok(Some((wanted, settings.unwrap_or_default())))
+        Ok(Some(Course { wanted, settings: settings.unwrap_or_default() }))
     }
 
     /// The plan to begin with.

@@ -14,11 +14,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use jellybean_engine::metrics::{Server, page};
-use jellybean_engine::pilot::{Pilot, Piloted};
 use jellybean_engine::plan::{Assignment, Plan};
 use jellybean_engine::telemetry::Board;
 use jellybean_engine::{ChangeReport, Clock, Gaps, Graph, Report, Run};
-use serde::Serialize;
 
 use super::nodes::{Processes, lead, read_infrastructure};
 use super::plan::Following;
@@ -162,32 +160,27 @@ impl How {
         let Some(infrastructure) = infrastructure else {
             let nodes: Vec<&str> = plan.nodes().into_iter().collect();
             let run = Run::start(graph, plan.clone(), &nodes, clock)?;
-            return self.watch(run, None, made, &stop);
+            return self.watch(run, made, &stop);
         };
         let file = self.infrastructure.as_deref().context("an infrastructure was read")?;
-        let wanted = self.following.wanted(&graph, file)?;
-        plan = match (&self.plan, &wanted) {
+        let course = self.following.course(&graph, file)?;
+        plan = match (&self.plan, &course) {
             (Some(_), _) => plan,
-            (None, Some((wanted, _))) => Following::first(wanted)?,
+            (None, Some(course)) => Following::first(&course.wanted)?,
             (None, None) => {
                 moved_to(plan, infrastructure.names().first().context("the infrastructure has no node")?)
             }
         };
-        let first = plan.clone();
-        let pilot = |run: &Run| {
-            let pilot = |(wanted, settings)| Pilot::start(run.handle(), wanted, &first, settings);
-            wanted.map(pilot).transpose()
-        };
         if self.nodes == Nodes::Threads {
             let run = Run::start_imitating(graph, plan, &infrastructure, clock)?;
-            let pilot = pilot(&run)?;
-            return self.watch(run, pilot, made, &stop);
+            course.map_or(Ok(()), |course| run.follow(course))?;
+            return self.watch(run, made, &stop);
         }
         let processes = Processes::start(file, &infrastructure)?;
         let network = lead(&infrastructure)?;
         let run = Run::deploy(network, graph, description, plan, &infrastructure.names(), clock)?;
-        let pilot = pilot(&run)?;
-        let outcome = self.watch(run, pilot, made, &stop);
+        course.map_or(Ok(()), |course| run.follow(course))?;
+        let outcome = self.watch(run, made, &stop);
         drop(processes);
         outcome
     }
@@ -197,14 +190,8 @@ impl How {
         Self { metrics: metrics.or(self.metrics), ..self.clone() }
     }
 
-    /// Shows how a run goes until it ends, and tells how it went, with what its pilot decided if it has one.
-    pub(super) fn watch(
-        &self,
-        run: Run,
-        pilot: Option<Pilot>,
-        made: &Made,
-        stop: &Stop,
-    ) -> anyhow::Result<()> {
+    /// Shows how a run goes until it ends, and tells how it went.
+    pub(super) fn watch(&self, run: Run, made: &Made, stop: &Stop) -> anyhow::Result<()> {
         let _metrics = serve_metrics(self.metrics, run.board())?;
         let bar = line();
         while !run.wait(LOOK) {
@@ -215,33 +202,22 @@ impl How {
             }
         }
         bar.finish_and_clear();
-        let decisions = pilot.map(Pilot::end);
         let report = run.finish();
-        self.tell(&report, decisions.as_deref(), &(made.told)())?;
+        self.tell(&report, &(made.told)())?;
         fail_on_fault(&report)
     }
 
     #[allow(clippy::print_stdout, clippy::print_stderr, reason = "the command is where results are told")]
-    fn tell(&self, report: &Report, decisions: Option<&[Piloted]>, summary: &str) -> anyhow::Result<()> {
+    fn tell(&self, report: &Report, summary: &str) -> anyhow::Result<()> {
         let text = format!("{summary}\n\n{}", in_words(report));
         if self.json {
             eprintln!("{text}");
-            println!("{}", serde_json::to_string(&Told { report, decisions })?);
+            println!("{}", serde_json::to_string(report)?);
         } else {
             println!("{text}");
         }
         Ok(())
     }
-}
-
-/// What is told of a run to programs.
-#[derive(Serialize)]
-struct Told<'a> {
-    #[serde(flatten)]
-    report: &'a Report,
-    /// What its pilot decided, if it has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    decisions: Option<&'a [Piloted]>,
 }
 
 /// Serves what comes on a board, if an address is given, until what is returned is dropped.

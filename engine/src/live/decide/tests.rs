@@ -251,7 +251,7 @@ fn what_cannot_be_served_is_cut_by_priority_and_served_again() {
     // 72 a second of the cameras are the most, and the doors take a part of that.
     play.play(100, |_| 500.0);
     let admitted = play.decider.admitted.clone();
-    assert!(admitted["doors"] > 9.9, "{admitted:?}");
+    assert!(!admitted.contains_key("doors"), "{admitted:?}");
     assert!((60.0..70.0).contains(&admitted["cameras"]), "{admitted:?}");
     let changes = play.plans.len();
     play.play(600, |_| 500.0);
