@@ -10,6 +10,7 @@ mod behind;
 mod cameras;
 mod cluster;
 mod cuts;
+mod follow;
 mod frame_path;
 mod fuzz;
 mod idle;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
             cluster::serve(blueprint, text(2), text(3), text(4))
         }
         Some("behind") => behind::run(number(1, 60)),
+        Some("follow") => follow::run(argument(1).unwrap_or("step"), number(2, 1)),
         Some("fuzz") => fuzz::run(number(1, 60), number(2, 0)),
         Some("simulate") => simulate::run(number(1, 1_000), number(2, 0), argument(3) == Some("piloted")),
         Some("place") => {
@@ -70,7 +72,7 @@ fn main() -> ExitCode {
         Some("sever-end") => sever::serve(argument(1).unwrap_or_default()),
         Some("link-end") => link::serve(argument(1).unwrap_or_default(), argument(2).unwrap_or_default()),
         _ => {
-            println!("bare-loop [MODEL PAIRS SLOTS] | cameras [SECONDS] | idle [SECONDS NODES] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH] | workload-split [FOLDER BATCH] | moves [CHANGES KEYS RATE KINDS] | place [SECONDS FILES] | outage [TRIES] | link [PAIRS] | sever [TIMES] | profile-twice FILE FILE | simulate [RUNS SEED piloted] | behind [SECONDS] | fuzz [SECONDS SEED]");
+            println!("bare-loop [MODEL PAIRS SLOTS] | cameras [SECONDS] | idle [SECONDS NODES] | memory [FRAMES] | cuts [N SEED] | frame-path [FOLDER VARIANT] | workload [FOLDER SLOTS BATCH] | workload-split [FOLDER BATCH] | moves [CHANGES KEYS RATE KINDS] | place [SECONDS FILES] | outage [TRIES] | link [PAIRS] | sever [TIMES] | profile-twice FILE FILE | simulate [RUNS SEED piloted] | behind [SECONDS] | follow [LOAD NUMBER] | fuzz [SECONDS SEED]");
             Ok(())
         }
     });

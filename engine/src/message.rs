@@ -14,7 +14,7 @@ use crate::recent::Windows;
 use crate::telemetry::Readings;
 
 /// The version of everything that members tell each other; it is told first.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
 
 /// The term of a controller that only asks so far: it has not led, and deposes nobody.
 pub(crate) const ASKING: u32 = 0;

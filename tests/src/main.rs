@@ -16,6 +16,7 @@ mod moving;
 mod odd_nodes;
 mod overload;
 mod own_models;
+mod piloted;
 mod planning;
 mod plans;
 mod processes;

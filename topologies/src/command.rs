@@ -1,7 +1,7 @@
 //! The command line: parse, dispatch, exit code.
 //!
 //! Exit codes: 0, everything went well; 1, it did not, and the message says what and the way out;
-//! 2, the command line itself is wrong; 130, ended by a second Ctrl-C.
+//! 2, the command line itself is wrong; 130, ended by a second Ctrl-C; 141, nobody read what was written.
 
 mod demo;
 mod doctor;
@@ -18,6 +18,8 @@ mod top;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
@@ -25,6 +27,9 @@ use jellybean_engine::Topology;
 use jellybean_operators::fetch::{Cache, Environment, Progress, ffmpeg_program, onnxruntime_library};
 use jellybean_operators::model::runtime;
 use serde::de::DeserializeOwned;
+
+/// The exit code of a program whose reader is gone: 128 and the number of the signal, as shells have it.
+const UNREAD: i32 = 141;
 
 /// Serve machine-learning workflows over unequal machines.
 #[derive(Parser)]
@@ -141,11 +146,11 @@ pub fn jellybean() -> ExitCode {
         }
         Command::Node(node) => node.run(nodes::of_descriptions(tools)),
         Command::Deploy(deploy) => deploy.run_ready(&tools),
-        Command::Asked(asked) => asked.run(),
-        Command::Plan(plan) => plan.run(None),
+        Command::Asked(asked) => end_with_reader().and_then(|()| asked.run()),
+        Command::Plan(plan) => end_with_reader().and_then(|()| plan.run(None)),
         Command::Profile(profile) => profile.run(&tools),
         Command::Top(top) => top.run(),
-        Command::Simulate(simulate) => simulate.run(),
+        Command::Simulate(simulate) => end_with_reader().and_then(|()| simulate.run()),
         Command::Models(models) => models.run(&tools),
         Command::Doctor(doctor) => doctor.run(&tools),
     })
@@ -164,7 +169,7 @@ pub fn main(topology: &Topology) -> ExitCode {
         OneCommand::Run(how) => made().and_then(|made| how.run(&made, "")),
         OneCommand::Node(node) => made().and_then(|made| node.run(nodes::of_one(made.graph))),
         OneCommand::Deploy(deploy) => made().and_then(|made| deploy.run(&made, &run::How::default(), "")),
-        OneCommand::Asked(asked) => asked.run(),
+        OneCommand::Asked(asked) => end_with_reader().and_then(|()| asked.run()),
         OneCommand::Plan(plan) => {
             topology.build().map_err(Into::into).and_then(|graph| plan.run(Some(&graph)))
         }
@@ -173,6 +178,13 @@ pub fn main(topology: &Topology) -> ExitCode {
         OneCommand::Models(models) => models.run(&tools),
         OneCommand::Doctor(doctor) => doctor.run(&tools),
     })
+}
+
+/// Ends the program quietly once nobody reads what it writes, as `head` does; not for what writes to programs of its own.
+fn end_with_reader() -> anyhow::Result<()> {
+    let always = Arc::new(AtomicBool::new(true));
+    signal_hook::flag::register_conditional_shutdown(signal_hook::consts::SIGPIPE, UNREAD, always)?;
+    Ok(())
 }
 
 /// A file that people give is no larger.
