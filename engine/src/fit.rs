@@ -45,12 +45,20 @@ impl Plan {
                 let there = nodes.iter().cloned().collect::<Vec<_>>().join(", ");
                 return invalid(format!("{what} is on unknown node \"{node}\""), format!("nodes: {there}"));
             }
-            if !(1..=SLOTS_MAX).contains(&assignment.slots)
-                || !(1..=BATCH_MAX).contains(&assignment.batch_max)
-            {
+            let slots = assignment.slots_on.values().chain([&assignment.slots]);
+            if let Some(other) = assignment.slots_on.keys().find(|node| !assignment.is_on(node)) {
                 return invalid(
-                    format!("{what} has {} slots and batches of {}", assignment.slots, assignment.batch_max),
-                    format!("slots 1 to {SLOTS_MAX}, batches 1 to {BATCH_MAX}"),
+                    format!("{what} has slots on node \"{other}\", which does not run it"),
+                    "give the node a share, or leave its slots out".into(),
+                );
+            }
+            if let Some(slots) = slots.copied().find(|slots| !(1..=SLOTS_MAX).contains(slots)) {
+                return invalid(format!("{what} has {slots} slots"), format!("slots 1 to {SLOTS_MAX}"));
+            }
+            if !(1..=BATCH_MAX).contains(&assignment.batch_max) {
+                return invalid(
+                    format!("{what} has batches of {}", assignment.batch_max),
+                    format!("batches 1 to {BATCH_MAX}"),
                 );
             }
             check_shares(stage, assignment)?;

@@ -55,6 +55,9 @@ pub struct Assignment {
     /// with state by groups of keys. They come before `node`, which must be one of them if it is there as well.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub shares: BTreeMap<String, u32>,
+    /// Slots on single nodes of those that run it together, where they are other than `slots`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub slots_on: BTreeMap<String, usize>,
     /// Of a source: how many frames per second it lets in at most, all its lanes together. What cameras send beyond
     /// that is dropped before anything is spent on it, and counted as `shed`; a lossless lane is not held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,6 +84,7 @@ impl Assignment {
             batch_deadline_ms: 0,
             timeout_ms: ten_seconds(),
             shares: BTreeMap::new(),
+            slots_on: BTreeMap::new(),
             rate_max_per_s: None,
         }
     }
@@ -96,6 +100,12 @@ impl Assignment {
     pub fn nodes(&self) -> impl Iterator<Item = &str> {
         let whole = self.shares.is_empty().then_some(self.node.as_str());
         whole.into_iter().chain(self.shares.keys().map(String::as_str))
+    }
+
+    /// Slots of its pool on a node.
+    #[must_use]
+    pub fn slots_at(&self, node: &str) -> usize {
+        self.slots_on.get(node).copied().unwrap_or(self.slots)
     }
 
     /// Whether this node runs it, or a share of it.
@@ -121,6 +131,13 @@ impl Assignment {
     #[must_use]
     pub fn slots(mut self, slots: usize) -> Self {
         self.slots = slots;
+        self
+    }
+
+    /// The same with other slots on one of its nodes.
+    #[must_use]
+    pub fn slots_on(mut self, node: impl Into<String>, slots: usize) -> Self {
+        self.slots_on.insert(node.into(), slots);
         self
     }
 

@@ -19,13 +19,14 @@ pub(crate) fn is_retune(graph: &Graph, running: &Plan, wished: &Plan) -> bool {
     graph.stages().all(same)
 }
 
-/// What of an assignment a running generation cannot change: nodes, the shares of state, variant, slots.
-type Fixed<'a> = (Vec<&'a str>, Option<&'a BTreeMap<String, u32>>, Option<&'a str>, usize);
+/// What of an assignment a running generation cannot change: nodes and their slots, the shares of state, variant.
+type Fixed<'a> = (Vec<(&'a str, usize)>, Option<&'a BTreeMap<String, u32>>, Option<&'a str>);
 
 fn fixed(assignment: &Assignment, kind: Kind) -> Fixed<'_> {
     let has_state = !matches!(kind, Kind::Stateless | Kind::Pooled);
     let shares = (has_state && assignment.is_split()).then_some(&assignment.shares);
-    (assignment.nodes().collect(), shares, assignment.variant.as_deref(), assignment.slots)
+    let nodes = assignment.nodes().map(|node| (node, assignment.slots_at(node)));
+    (nodes.collect(), shares, assignment.variant.as_deref())
 }
 
 #[cfg(test)]
@@ -62,6 +63,8 @@ mod tests {
         check(false, "same", shared(1, 1), Assignment::on("a"));
         check(false, "same", shared(1, 1), Assignment::shared([("a", 1), ("c", 1)]));
         check(false, "same", shared(1, 1), shared(1, 1).slots(2));
+        check(false, "same", shared(1, 1), shared(1, 1).slots_on("b", 2));
+        check(true, "same", shared(1, 1), shared(1, 1).slots_on("b", 1));
         check(false, "same", shared(1, 1), shared(1, 1).variant("w8"));
         check(false, "same", Assignment::on("a"), Assignment::on("b"));
     }

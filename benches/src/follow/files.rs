@@ -10,15 +10,15 @@ use jellybean_engine::{Error, ErrorKind, Result};
 
 /// What the detector takes for a frame, in milliseconds.
 const DETECT_MS: u64 = 30;
-/// The only variant: what is chosen among is nodes.
-const VARIANT: &str = "w4";
+/// The only variant, the default: what is chosen among is nodes.
+const VARIANT: &str = "w8";
 /// Wide enough that no link binds.
 const MBIT_PER_S: f64 = 1_000.0;
 
 /// Where cameras stand, and what they send at first.
 const RATES: &str = "version = 1\n[[source]]\nname = \"cameras\"\nsite = \"junction\"\nrate_per_s = 30.0\n";
 /// Steps are to be followed within seconds here, and runs are short.
-const SETTINGS: &str = "rates_s = 1.5\nout_for_s = 3.0\noverload_for_s = 1.0\ncool_down_s = 15.0\n";
+const SETTINGS: &str = "rates_s = 1.5\nout_for_s = 0.5\noverload_for_s = 1.0\ncool_down_s = 15.0\n";
 
 /// A folder of files that goes when this does.
 pub(super) struct Files(PathBuf);

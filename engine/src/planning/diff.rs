@@ -74,11 +74,20 @@ fn compare(stage: &str, from: &Assignment, to: &Assignment, changes: &mut Vec<Di
     let parts = [
         (divided, nodes(from), nodes(to)),
         (What::Variant, variant(from), variant(to)),
-        (What::Slots, from.slots.to_string(), to.slots.to_string()),
+        (What::Slots, slots(from), slots(to)),
         (What::Batches, batches(from), batches(to)),
     ];
     let changed = parts.into_iter().filter(|(_, from, to)| from != to);
     changes.extend(changed.map(|(what, from, to)| Difference { stage: stage.to_owned(), what, from, to }));
+}
+
+/// The slots of an assignment, by node where they differ.
+fn slots(assignment: &Assignment) -> String {
+    let by_node = assignment.nodes().map(|node| format!("{} on {node}", assignment.slots_at(node)));
+    match assignment.slots_on.is_empty() {
+        true => assignment.slots.to_string(),
+        false => by_node.collect::<Vec<_>>().join(", "),
+    }
 }
 
 /// The nodes of an assignment, with their shares where there are several.

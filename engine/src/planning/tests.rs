@@ -165,3 +165,22 @@ fn a_decision_survives_being_written() {
         }
     }
 }
+
+#[test]
+fn no_node_gets_more_slots_than_it_has() {
+    let mut other = 0;
+    for seed in 0..200 {
+        let mut wanted = random(seed);
+        let server = wanted.problem.machines.nodes.iter_mut().find(|node| node.name == "server");
+        server.expect("there is one").slots = 4;
+        wanted.problem.rates.sources[0].rate_per_s *= 2.0;
+        let Some(written) = plan(&wanted, &Budget::unlimited()).expect("it is right").1 else { continue };
+        let detect = written.assignment("detect");
+        for node in wanted.problem.machines.nodes.iter().filter(|node| detect.is_on(&node.name)) {
+            let slots = detect.slots_at(&node.name);
+            assert!((1..=node.slots as usize).contains(&slots), "seed {seed}: {slots} on {}", node.name);
+        }
+        other += detect.slots_on.len();
+    }
+    assert!(other > 0, "on some nodes there are fewer");
+}

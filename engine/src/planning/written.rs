@@ -40,7 +40,9 @@ pub fn write(wanted: &Wanted, decision: &Decision) -> Plan {
         if stage.variants.len() > 1 {
             assignment.variant = decision.variants.get(&stage.name).cloned();
         }
-        assignment.slots = slots(wanted, decision, stage);
+        let slots = slots(wanted, decision, stage);
+        assignment.slots = slots.values().copied().max().unwrap_or(1);
+        assignment.slots_on = slots.into_iter().filter(|(_, slots)| *slots != assignment.slots).collect();
         if let Some((items, deadline_ms)) = batches(wanted, decision, stage) {
             assignment = assignment.batches(items.max(1), deadline_ms);
         }
@@ -101,10 +103,10 @@ fn batches(wanted: &Wanted, decision: &Decision, stage: &StageProfile) -> Option
     nodes.filter_map(of).max()
 }
 
-/// How many batches a stage runs at once on each of its nodes: its part of their slots.
-fn slots(wanted: &Wanted, decision: &Decision, stage: &StageProfile) -> usize {
+/// How many batches a stage runs at once, by node: its part of their slots.
+fn slots(wanted: &Wanted, decision: &Decision, stage: &StageProfile) -> BTreeMap<String, usize> {
     if wanted.kinds.get(&stage.name) != Some(&Kind::Pooled) {
-        return 1;
+        return BTreeMap::new();
     }
     let nodes = decision.rates_per_s.get(&stage.name).into_iter().flat_map(BTreeMap::keys);
     let nodes = nodes.filter_map(|name| wanted.problem.machines.nodes.iter().find(|n| n.name == *name));
@@ -118,7 +120,7 @@ fn slots(wanted: &Wanted, decision: &Decision, stage: &StageProfile) -> usize {
         // Never fewer than it keeps busy.
         (part.floor().max(own.ceil()).max(1.0) as usize).min(node.slots.max(1) as usize)
     };
-    nodes.map(part).max().unwrap_or(1)
+    nodes.map(|node| (node.name.clone(), part(node))).collect()
 }
 
 /// Busy slots of a stage on a node.

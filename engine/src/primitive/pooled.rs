@@ -33,7 +33,7 @@ impl<T: Data> Stream<T> {
         let trial = Trying { runners: runners.clone(), input: input.clone() };
         let prepare: Prepare = Arc::new(move |at| {
             let recipe = runners.resolve(at.assignment)?;
-            Ok(Some(at.pool(at.assignment.slots, &recipe)?))
+            Ok(Some(at.pool(at.assignment.slots_at(&at.shared.node), &recipe)?))
         });
         let build: Build = Arc::new(move |scope, mut inputs, context| {
             let (input, join, context) = (input.clone(), join.clone(), context.clone());
