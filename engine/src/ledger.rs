@@ -84,6 +84,15 @@ struct Lane {
     watch: Option<Watch>,
 }
 
+/// How far sinks of generations have come.
+type Sinks = BTreeMap<(GenerationId, StageId), Epoch>;
+
+/// A sink has come so far: never back, whatever of it is heard in which order.
+fn raise(sinks: &mut Sinks, sink: (GenerationId, StageId), epoch: Epoch) {
+    let known = sinks.entry(sink).or_insert(epoch);
+    *known = epoch.max(*known);
+}
+
 /// When a live lane was without records.
 #[derive(Default)]
 struct Watch {
@@ -133,7 +142,7 @@ pub(crate) struct Ledger {
     lanes: Mutex<BTreeMap<u32, Lane>>,
     /// Frames of other nodes' lanes that are degraded, and not told of yet.
     degraded_elsewhere: Mutex<Vec<(u32, u64)>>,
-    sinks: Mutex<BTreeMap<(GenerationId, StageId), Epoch>>,
+    sinks: Mutex<Sinks>,
     faults_of_sinks: Mutex<Vec<String>>,
     latency_us: Mutex<Histogram<u64>>,
     recent: Mutex<Recent>,
@@ -296,9 +305,10 @@ impl Ledger {
         }
     }
 
-    /// Puts a sink of a generation on the books: frames are complete when it, too, has passed them.
+    /// Puts a sink of a generation on the books: frames are complete when it, too, has passed them. Those before `from`
+    /// are none of its generation's, and do not wait for it.
     pub(crate) fn open_sink(&self, generation: GenerationId, sink: StageId, from: Epoch) {
-        lock(&self.sinks).insert((generation, sink), from);
+        raise(&mut lock(&self.sinks), (generation, sink), from);
     }
 
     /// A sink's frontier moved; `None` once it is through.
@@ -312,7 +322,7 @@ impl Ledger {
         let completed_below = {
             let mut sinks = lock(&self.sinks);
             match frontier {
-                Some(epoch) => _ = sinks.insert((generation, sink), epoch),
+                Some(epoch) => raise(&mut sinks, (generation, sink), epoch),
                 None => _ = sinks.remove(&(generation, sink)),
             }
             sinks.values().copied().min().unwrap_or(Epoch::MAX)
@@ -633,46 +643,4 @@ impl Accounts {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Gaps, Ledger};
-
-    const SECOND_US: u64 = 1_000_000;
-
-    #[test]
-    fn a_gap_lasts_from_record_to_record() {
-        let ledger = Ledger::new(std::iter::empty());
-        let lane = 0;
-        ledger.open_lane(lane, "yard".into(), true);
-        let check = |count, seconds, reconnects, open, last_reason: &str| {
-            let gaps = ledger.accounts().sources["yard"].gaps.clone();
-            let last_reason = last_reason.to_owned();
-            assert_eq!(gaps, Some(Gaps { count, seconds, reconnects, open, last_reason }));
-        };
-        let admit = |number, second| ledger.admitted(lane, 0, number, second * SECOND_US);
-        let down = |reason: &str, second| ledger.down(lane, reason.into(), second * SECOND_US);
-        ledger.began(lane, 10 * SECOND_US);
-        check(0, 0.0, 0, false, "");
-        down("unreachable", 12);
-        check(1, 2.0, 0, true, "unreachable");
-        admit(0, 13);
-        check(1, 3.0, 1, false, "unreachable");
-        admit(1, 20);
-        down("silent", 25);
-        down("refused", 26);
-        check(2, 9.0, 1, true, "refused");
-        admit(2, 27);
-        check(2, 10.0, 2, false, "refused");
-        down("silent", 28);
-        ledger.ended(lane, 30 * SECOND_US);
-        check(3, 13.0, 2, true, "silent");
-    }
-
-    #[test]
-    fn what_is_not_live_has_no_gaps() {
-        let ledger = Ledger::new(std::iter::empty());
-        let lane = 0;
-        ledger.open_lane(lane, "film".into(), false);
-        ledger.down(lane, "nonsense".into(), 5);
-        assert_eq!(ledger.accounts().sources["film"].gaps, None);
-    }
-}
+mod tests;
