@@ -56,6 +56,8 @@ pub(super) fn marks(problem: &Problem, routes: &Routes, settings: &Settings) -> 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Watch {
     out_since_us: BTreeMap<Mark, u64>,
+    /// When numbers were looked at last.
+    looked_us: Option<u64>,
     overloaded_since_us: BTreeMap<String, u64>,
 }
 
@@ -72,27 +74,34 @@ impl Watch {
         settings: &Settings,
         now_us: u64,
     ) {
+        // Whatever is out now left its band since the last look.
+        let before_us = self.looked_us.replace(now_us).unwrap_or(now_us).min(now_us);
         for (mark, value) in now {
             let Some(basis) = basis.get(mark) else { continue };
             let band = band(settings, mark.cause);
             if is_within(mark.cause, *basis, *value, band * settings.inner) {
                 self.out_since_us.remove(mark);
             } else if !is_within(mark.cause, *basis, *value, band) {
-                self.out_since_us.entry(mark.clone()).or_insert(now_us);
+                self.out_since_us.entry(mark.clone()).or_insert(before_us);
             }
         }
         self.out_since_us.retain(|mark, _| now.contains_key(mark));
     }
 
-    /// What is out of its band for long enough; the first that was.
+    /// What is out of its band for long enough, the first that was: what is twice as far out as its band is wide needs half
+    /// as long, since noise does not get there. (As a cumulative sum decides: Page, "Continuous inspection schemes", 1954.)
     pub(super) fn out(
         &self,
         (basis, now): (&BTreeMap<Mark, f64>, &BTreeMap<Mark, f64>),
         settings: &Settings,
         now_us: u64,
     ) -> Option<Trigger> {
-        let long = |since_us: &u64| now_us.saturating_sub(*since_us) >= us(settings.out_for_s);
-        let out = self.out_since_us.iter().filter(|(_, since_us)| long(since_us));
+        let long = |(mark, since_us): &(&Mark, &u64)| {
+            let (Some(basis), Some(value)) = (basis.get(mark), now.get(mark)) else { return false };
+            let part = (band(settings, mark.cause) / strays(*basis, *value)).min(1.0);
+            now_us.saturating_sub(**since_us) >= us(settings.out_for_s * part)
+        };
+        let out = self.out_since_us.iter().filter(long);
         let (mark, since_us) = out.min_by_key(|(_, since_us)| **since_us)?;
         let (basis, value) = (basis.get(mark)?, now.get(mark)?);
         let band = band(settings, mark.cause);
@@ -141,8 +150,43 @@ fn band(settings: &Settings, cause: Cause) -> f64 {
     }
 }
 
+/// How far a number is from another, as a part of the smaller one.
+fn strays(basis: f64, value: f64) -> f64 {
+    let (low, high) = (basis.min(value), basis.max(value));
+    if low > 0.0 { high / low - 1.0 } else { f64::INFINITY }
+}
+
 /// Whether a number is near another: up to a part above it, or down by the same factor.
 fn is_within(cause: Cause, basis: f64, value: f64, part: f64) -> bool {
     let is_small = cause == Cause::RoundTrip && (basis - value).abs() <= ROUND_TRIP_MS;
     is_small || value <= basis * (1.0 + part) && value * (1.0 + part) >= basis
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After how many seconds a rate that was 100, and is looked at every second, is out for long enough.
+    fn out_after(rate: f64) -> Option<u64> {
+        let (mut watch, settings) = (Watch::default(), Settings::default());
+        let of = |rate| BTreeMap::from([(Mark { cause: Cause::Rate, what: "cameras".to_owned() }, rate)]);
+        let basis = of(100.0);
+        watch.look((&basis, &basis), &settings, 1_000_000);
+        (1..60).find(|second| {
+            let (now, now_us) = (of(rate), (second + 1) * 1_000_000);
+            watch.look((&basis, &now), &settings, now_us);
+            watch.out((&basis, &now), &settings, now_us).is_some()
+        })
+    }
+
+    #[test]
+    fn the_further_out_the_sooner_it_counts() {
+        assert_eq!(out_after(100.0), None);
+        assert_eq!(out_after(119.0), None);
+        assert_eq!(out_after(121.0), Some(10));
+        assert_eq!(out_after(140.0), Some(5));
+        assert_eq!(out_after(400.0), Some(1));
+        assert_eq!(out_after(25.0), Some(1));
+        assert_eq!(out_after(0.0), Some(1));
+    }
 }

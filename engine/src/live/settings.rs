@@ -31,7 +31,7 @@ pub struct Settings {
     pub bands: Bands,
     /// What is out of its band is back once it is within this part of it.
     pub inner: f64,
-    /// What is out of its band for so many seconds is looked at.
+    /// What is out of its band for so many seconds is looked at; sooner, the further out it is.
     pub out_for_s: f64,
     /// How far a node may be above its ceiling of utilisation, as a part of it.
     pub overload: f64,
