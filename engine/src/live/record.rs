@@ -1,6 +1,7 @@
 //! Why the plan changed, or did not: every decision as data.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +49,27 @@ impl Cause {
             self,
             Self::NodeGone | Self::Overload | Self::ObjectiveMissed | Self::Rebalance | Self::Start
         )
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rebalance => "somebody asked",
+            Self::NodeGone => "node lost",
+            Self::Overload => "overload",
+            Self::ObjectiveMissed => "too slow",
+            Self::Start => "start",
+            Self::Camera => "cameras",
+            Self::NodeCame => "node came",
+            Self::Rate => "rate",
+            Self::Service => "service time",
+            Self::Selectivity => "items or sizes",
+            Self::Bandwidth => "bandwidth",
+            Self::RoundTrip => "round trip",
+            Self::Cheaper => "a cheaper plan",
+            Self::Review => "review",
+        })
     }
 }
 

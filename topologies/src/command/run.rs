@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
+use jellybean_engine::live::{Record, Trigger, Verdict};
 use jellybean_engine::metrics::{Server, page};
 use jellybean_engine::plan::{Assignment, Plan};
 use jellybean_engine::telemetry::Board;
@@ -265,6 +266,9 @@ fn in_words(report: &Report) -> String {
         text += &format!("\n  {n} dropped: {what}");
     }
     report.changes.iter().for_each(|change| text += &format!("\n  {}", change_in_words(change)));
+    let decisions =
+        report.decisions.iter().flatten().filter_map(|piloted| decision_in_words(&piloted.record));
+    decisions.for_each(|line| text += &format!("\n  {line}"));
     for (place, message) in &report.ledger.examples {
         text += &format!("\n  {place}, for example: {message}");
     }
@@ -300,6 +304,27 @@ fn change_in_words(change: &ChangeReport) -> String {
         ids.doubled,
         ids.reordered,
     )
+}
+
+/// A decision that was more than to keep the plan.
+fn decision_in_words(record: &Record) -> Option<String> {
+    let what = match &record.verdict {
+        Verdict::Kept => return None,
+        Verdict::Changed | Verdict::Changing => "another plan".to_owned(),
+        Verdict::Told => "another plan, and nothing is to be changed".to_owned(),
+        Verdict::Failed { why } => format!("another plan, which failed: {why}"),
+        Verdict::Infeasible => "no plan serves anything of it".to_owned(),
+        Verdict::Unknown { why } => format!("none was found: {why}"),
+    };
+    let Trigger { cause, what: of, .. } = &record.trigger;
+    let mut text = format!("{cause} {of}: {what}");
+    if let (Some(before), Some(after)) = (record.usd_per_h_before, record.usd_per_h_after) {
+        text += &format!("; {after:.3} $/h in place of {before:.3}");
+    }
+    let admitted =
+        record.admitted.iter().map(|(source, rate)| format!("; of {source} only {rate:.1}/s can be served"));
+    admitted.for_each(|cut| text += &cut);
+    Some(text)
 }
 
 /// A lane that ended with an error, or books that do not close, make the run a failure.
