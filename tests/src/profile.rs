@@ -1,6 +1,5 @@
 //! `profile`: a ready-made topology is measured on this machine, with the models that are compiled in.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Output;
 
@@ -56,8 +55,10 @@ fn the_junction_is_measured_and_merged() {
     let both = folder.path().join("both.toml");
     let merge = ["--batches", "1", "--merge", first.to_str().unwrap()];
     let (_, both) = measure(&both, "server", &merge);
-    let classes = ["box", "server"].map(str::to_owned);
-    both.placement(&BTreeSet::from(classes)).unwrap();
+    for (node, stage) in ["box", "server"].iter().flat_map(|node| both.stages.iter().map(move |s| (node, s)))
+    {
+        assert!(both.best(&stage.name, &stage.variants[0], node).is_some(), "{} on {node}", stage.name);
+    }
 }
 
 #[test]

@@ -1,11 +1,9 @@
-//! What a profile has to be, and what placement makes of it.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! What a profile has to be, and what placement makes of its edges and accuracies.
 
 use super::{MeasuredAccuracy, MeasuredEdge, MeasuredService, MeasuredStage, Profile};
 use crate::checks;
 use crate::error::{Error, ErrorKind, Result};
-use crate::placement::problem::{self, Accuracy, AccuracyRow, Edge, Loss, Service, StageProfile};
+use crate::placement::problem::{Accuracy, AccuracyRow, Edge, Loss};
 
 /// Entries of a kind, at most.
 const ENTRIES_MAX: usize = 1_000_000;
@@ -157,96 +155,6 @@ impl Profile {
     }
 }
 
-impl Profile {
-    /// What placement is asked with, for machines of these classes, each the name of a node in this profile: every
-    /// stage and variant in its [best](Profile::best) batch. Where the variant of a stage decides how much goes on
-    /// from it, what follows is planned for the most.
-    ///
-    /// ```
-    /// # use std::collections::BTreeSet;
-    /// # use jellybean_engine::profile::Profile;
-    /// # let empty = serde_json::json!({"version": 1, "topology": "doorway", "topology_hash": "0123456789abcdef",
-    /// #     "stage": [{"name": "detect", "variants": ["w4"]}]});
-    /// # let profile: Profile = serde_json::from_value(empty).unwrap();
-    /// let error = profile.placement(&BTreeSet::from(["box".to_owned()])).unwrap_err();
-    /// assert!(error.to_string().contains("stage \"detect\" with variant \"w4\" was not measured on \"box\""));
-    /// ```
-    ///
-    /// # Errors
-    /// As [`Profile::check`], and `NotFound` with the first stage and variant that was not measured on one of them.
-    pub fn placement(&self, classes: &BTreeSet<String>) -> Result<problem::Profile> {
-        self.check()?;
-        let weights = self.weights()?;
-        let mut services = Vec::new();
-        for stage in &self.stages {
-            for (variant, class) in stage.variants.iter().flat_map(|v| classes.iter().map(move |c| (v, c))) {
-                let best = self
-                    .best(&stage.name, variant, class)
-                    .ok_or_else(|| missing(&stage.name, variant, class))?;
-                services.push(Service {
-                    stage: stage.name.clone(),
-                    variant: variant.clone(),
-                    class: class.clone(),
-                    ms_per_item: 1e3 / best.items_per_s * weights[&*stage.name],
-                    p95_ms: Some(best.p95_ms),
-                    memory_mb: best.memory_mb,
-                });
-            }
-        }
-        Ok(problem::Profile {
-            stages: self.stages.iter().map(|stage| self.planned_stage(stage, classes)).collect(),
-            edges: self
-                .edges
-                .iter()
-                .map(|edge| {
-                    let planned = edge.for_the_most();
-                    let weight = weights.get(&*edge.from).copied().unwrap_or(1.0);
-                    Edge { items_per_item: planned.items_per_item * weight, ..planned }
-                })
-                .collect(),
-            services,
-            accuracy: self.accuracy.as_ref().map(Accuracy::from),
-        })
-    }
-
-    fn planned_stage(&self, stage: &MeasuredStage, classes: &BTreeSet<String>) -> StageProfile {
-        let mut pairs = stage.variants.iter().flat_map(|v| classes.iter().map(move |c| (v, c)));
-        // Nothing waits for a batch of one.
-        let waits = pairs.any(|(v, c)| self.best(&stage.name, v, c).is_some_and(|best| best.batch > 1));
-        StageProfile {
-            name: stage.name.clone(),
-            variants: stage.variants.clone(),
-            nodes: None,
-            stays_at_site: stage.stays_at_site,
-            batch_deadline_ms: if waits { stage.batch_deadline_ms } else { 0.0 },
-        }
-    }
-
-    /// Placement has a stage of several inputs run at the least of their rates, while it takes all of them in. By
-    /// stage: how many items it takes in for each of the least.
-    fn weights(&self) -> Result<BTreeMap<&str, f64>> {
-        let mut weights = BTreeMap::new();
-        for stage in &self.stages {
-            let inputs: Vec<&MeasuredEdge> = self.edges.iter().filter(|edge| edge.to == stage.name).collect();
-            let mut weight = 1.0;
-            if let (2.., Some(least)) = (inputs.len(), inputs.iter().min_by_key(|edge| edge.items)) {
-                if least.items == 0 {
-                    let message = format!(
-                        "nothing went from \"{}\" to \"{}\" while it was measured",
-                        least.from, least.to
-                    );
-                    return Err(Error::new(ErrorKind::NotFound, message)
-                        .at("profile")
-                        .way_out("measure over footage in which something does"));
-                }
-                weight = inputs.iter().map(|edge| edge.items as f64).sum::<f64>() / least.items as f64;
-            }
-            weights.insert(stage.name.as_str(), weight);
-        }
-        Ok(weights)
-    }
-}
-
 impl MeasuredEdge {
     /// Items per item and kilobytes per item for variant number `k` of the stage that sends.
     #[must_use]
@@ -296,13 +204,6 @@ impl From<&MeasuredAccuracy> for Accuracy {
             },
         }
     }
-}
-
-fn missing(stage: &str, variant: &str, class: &str) -> Error {
-    let message = format!("stage \"{stage}\" with variant \"{variant}\" was not measured on \"{class}\"");
-    Error::new(ErrorKind::NotFound, message).at("profile").way_out(format!(
-        "run `jellybean profile` with --node {class}, over footage in which something reaches that stage"
-    ))
 }
 
 fn invalid(message: impl Into<String>, way_out: &str) -> Error {
