@@ -1,5 +1,6 @@
 //! The files that the runs are made of: those of the junction, with a detector that takes 30 ms everywhere.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 
 use jellybean_benches::failed;
@@ -85,6 +86,15 @@ fn infrastructure() -> Result<Infrastructure> {
     let mut infrastructure: Infrastructure =
         read(include_str!("../../../topologies/infrastructure/edge-cloud.toml"))?;
     infrastructure.links.iter_mut().for_each(|link| link.mbit_per_s = MBIT_PER_S);
+    // Beside other runs of this machine.
+    let free = |address: &mut SocketAddr| -> Result<TcpListener> {
+        let listener = TcpListener::bind("127.0.0.1:0").map_err(failed("no port"))?;
+        *address = listener.local_addr().map_err(failed("no port"))?;
+        Ok(listener)
+    };
+    let nodes = infrastructure.nodes.iter_mut().map(|node| &mut node.listen);
+    let taken: Result<Vec<TcpListener>> = nodes.chain([&mut infrastructure.controller]).map(free).collect();
+    drop(taken?);
     let service = |node: &str| ServiceEntry {
         node: node.to_owned(),
         stage: "detect".to_owned(),
