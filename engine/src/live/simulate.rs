@@ -7,6 +7,7 @@ mod meter;
 mod policy;
 #[cfg(test)]
 mod tests;
+mod threshold;
 mod trace;
 
 use serde::Serialize;
@@ -30,6 +31,8 @@ pub struct Scene {
     pub link: Option<(String, String)>,
     /// How eager the controller is.
     pub settings: Settings,
+    /// What else it is to be compared with: other settings, each with its name.
+    pub others: Vec<(String, Settings)>,
     /// Linear programs for one plan, at most.
     pub programs_max: u64,
     /// Seconds that a change takes, in which the nodes of both plans are paid.
@@ -59,18 +62,25 @@ pub struct Comparison {
 /// `Invalid` if the scene is not right, or there is no plan for it at all.
 pub fn simulate(scene: &Scene) -> Result<Comparison> {
     scene.check()?;
-    let (ours, history) = policy::ours(scene)?;
+    let (ours, history) = policy::ours(scene, "ours", &scene.settings)?;
     let mut outcomes = vec![ours];
     outcomes.push(policy::perfect(scene)?);
     outcomes.push(policy::fixed(scene, "static peak", scene.most())?);
     outcomes.push(policy::fixed(scene, "static average", scene.mean())?);
-    outcomes.extend(policy::threshold(scene)?);
+    outcomes.push(threshold::threshold(scene)?);
+    for (name, settings) in &scene.others {
+        outcomes.push(policy::ours(scene, name, settings)?.0);
+    }
+    let perfect_usd = outcomes[1].usd;
+    for outcome in &mut outcomes {
+        outcome.over_perfect = Some(outcome.usd / perfect_usd).filter(|ratio| ratio.is_finite());
+    }
     let sums: Vec<f64> = (0..scene.trace.seconds()).map(|second| scene.at(second).0.iter().sum()).collect();
     Ok(Comparison {
         seconds: sums.len(),
         mean_per_s: sums.iter().sum::<f64>() / sums.len().max(1) as f64,
         most_per_s: sums.iter().copied().fold(0.0, f64::max),
-        over_perfect: Some(outcomes[0].usd / outcomes[1].usd).filter(|ratio| ratio.is_finite()),
+        over_perfect: outcomes[0].over_perfect,
         outcomes,
         history,
     })
@@ -81,7 +91,8 @@ impl Scene {
         let invalid =
             |message: &str, way_out: &str| Err(Error::new(ErrorKind::Invalid, message).way_out(way_out));
         self.problem.check()?;
-        self.settings.check()?;
+        let others = self.others.iter().map(|(_, settings)| settings);
+        others.chain([&self.settings]).try_for_each(Settings::check)?;
         let sources = &self.problem.rates.sources;
         if let Some(name) = self.trace.names().find(|name| !sources.iter().any(|s| s.name == **name)) {
             let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();

@@ -52,8 +52,11 @@ pub(super) struct Simulate {
     /// How eager the controller is: bands, prices, waits (TOML).
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
+    /// Other settings that it is to be compared with (TOML); may be given several times.
+    #[arg(long, value_name = "FILE")]
+    beside: Vec<PathBuf>,
     /// Linear programs for one plan, at most.
-    #[arg(long, value_name = "N", default_value_t = 300)]
+    #[arg(long, value_name = "N", default_value_t = 2000)]
     programs_max: u64,
     /// How long a change takes, in seconds; the nodes of both plans are paid meanwhile.
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=3600))]
@@ -76,8 +79,7 @@ impl Simulate {
         let comparison = simulate(&scene)?;
         bar.finish_and_clear();
         if let Some(file) = &self.svg {
-            let name = self.trace.file_stem().map(|name| name.to_string_lossy().into_owned());
-            let picture = plot::plot(&name.unwrap_or_default(), &comparison);
+            let picture = plot::plot(&stem(&self.trace), &comparison);
             std::fs::write(file, picture)
                 .with_context(|| format!("the plot {} cannot be written", file.display()))?;
         }
@@ -112,7 +114,9 @@ impl Simulate {
         problem.objectives.utilisation_max = self.utilisation_max;
         let (programs_max, change_s) = (self.programs_max, self.change_s);
         let (link, settings) = (link.transpose()?, settings.transpose()?.unwrap_or_default());
-        Ok(Scene { problem, trace, link, settings, programs_max, change_s })
+        let others = self.beside.iter().map(|file| Ok((stem(file), read_toml("settings", file)?)));
+        let others = others.collect::<anyhow::Result<_>>()?;
+        Ok(Scene { problem, trace, link, settings, others, programs_max, change_s })
     }
 
     fn problem(&self) -> anyhow::Result<Problem> {
@@ -125,14 +129,21 @@ impl Simulate {
     }
 }
 
+/// A file's name without its end.
+fn stem(file: &Path) -> String {
+    file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
 fn in_words(comparison: &Comparison) -> String {
     let Comparison { seconds, mean_per_s, most_per_s, over_perfect, .. } = comparison;
     let mut text = format!("{seconds} s; {mean_per_s:.1} items/s on average, {most_per_s:.1} at most\n\n");
-    text += "policy                       $     $/h  changes  starts  missed s  dropped  solves\n";
+    text +=
+        "policy                       $     $/h  of perfect  changes  starts  missed s  dropped  solves\n";
     for o in &comparison.outcomes {
         let dropped = format!("{:.2} %", o.dropped * 100.0);
+        let ratio = o.over_perfect.map_or_else(String::new, |ratio| format!("{:.1} %", ratio * 100.0));
         text += &format!(
-            "{:22} {:8.3} {:7.3} {:8} {:7} {:9} {dropped:>8} {:7}\n",
+            "{:22} {:8.3} {:7.3} {ratio:>11} {:8} {:7} {:9} {dropped:>8} {:7}\n",
             o.policy, o.usd, o.usd_per_h, o.changes, o.starts, o.missed_s, o.solves
         );
     }

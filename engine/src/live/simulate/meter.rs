@@ -27,6 +27,8 @@ pub struct Outcome {
     pub usd: f64,
     /// Dollars per hour, on average.
     pub usd_per_h: f64,
+    /// Its cost over that of planning anew every second with perfect knowledge.
+    pub over_perfect: Option<f64>,
     /// Changes of plan after the first.
     pub changes: u64,
     /// Stages that were started on nodes for them.

@@ -10,30 +10,28 @@ use crate::live::event::{Action, Event};
 use crate::live::observe::{LinkObserved, Observer, Reading};
 use crate::live::question::{Question, Solution, answer};
 use crate::live::record::Record;
-use crate::live::routes::{Routes, demands};
+use crate::live::routes::Routes;
+use crate::live::settings::Settings;
 use crate::live::telemetry::{SourceReading, Telemetry};
 use crate::placement::{Budget, Decision, Mode, Problem, Running, solve, solve_from};
 
 /// Microseconds of a second.
 const SECOND_US: u64 = 1_000_000;
 
-/// Threshold autoscaling looks so often, adds a replica of a stage above and takes one away below such a utilisation,
-/// the latter not sooner than so many seconds after the last change of that stage: what is usual.
-const LOOKS_EVERY_S: usize = 15;
-const ADD_ABOVE: f64 = 0.8;
-const REMOVE_BELOW: f64 = 0.5;
-const REMOVE_AFTER_S: usize = 300;
-
 /// Reports of sources come under this name of a node and of its lane.
 const ENTRY: &str = "entry";
 
 /// Solves, and counts how often.
-struct Solver<'a> {
+pub(super) struct Solver<'a> {
     scene: &'a Scene,
-    solves: u64,
+    pub(super) solves: u64,
 }
 
-impl Solver<'_> {
+impl<'a> Solver<'a> {
+    pub(super) fn new(scene: &'a Scene) -> Self {
+        Self { scene, solves: 0 }
+    }
+
     fn answer(&mut self, question: &Question) -> Result<Solution> {
         let budget = Budget::programs(self.scene.programs_max);
         answer(question, &mut |problem, running| {
@@ -46,7 +44,7 @@ impl Solver<'_> {
     }
 
     /// The cheapest plan for a moment, whatever runs.
-    fn fresh(&mut self, problem: Problem, mode: Mode) -> Result<Solution> {
+    pub(super) fn fresh(&mut self, problem: Problem, mode: Mode) -> Result<Solution> {
         self.answer(&Question {
             id: 0,
             problem,
@@ -60,7 +58,7 @@ impl Solver<'_> {
 }
 
 /// No source is planned for at less, so that everything has a place.
-fn floored(scene: &Scene, at: &(Vec<f64>, Option<f64>)) -> Problem {
+pub(super) fn floored(scene: &Scene, at: &(Vec<f64>, Option<f64>)) -> Problem {
     let mut problem = scene.with(at);
     for source in &mut problem.rates.sources {
         source.rate_per_s = source.rate_per_s.max(scene.settings.rate_floor_per_s);
@@ -68,7 +66,7 @@ fn floored(scene: &Scene, at: &(Vec<f64>, Option<f64>)) -> Problem {
     problem
 }
 
-fn planned(solution: &Solution) -> Result<&Decision> {
+pub(super) fn planned(solution: &Solution) -> Result<&Decision> {
     solution.answer.decision.as_ref().ok_or_else(|| {
         let message = "there is no plan, not even for a part of the rates";
         Error::new(ErrorKind::Invalid, message).way_out("`jellybean plan` says what is missing")
@@ -76,19 +74,19 @@ fn planned(solution: &Solution) -> Result<&Decision> {
 }
 
 /// What is solved for and changed by the decider, as it would be in a run.
-pub(super) fn ours(scene: &Scene) -> Result<(Outcome, Vec<Record>)> {
-    let mut solver = Solver { scene, solves: 0 };
-    let first = solver.fresh(floored(scene, &scene.at(0)), scene.settings.mode)?;
+pub(super) fn ours(scene: &Scene, name: &str, settings: &Settings) -> Result<(Outcome, Vec<Record>)> {
+    let mut solver = Solver::new(scene);
+    let first = solver.fresh(floored(scene, &scene.at(0)), settings.mode)?;
     let running = planned(&first)?.clone();
     let routes = Routes::of(&running);
     let setup = Setup { running: Some(running), ..Setup::default() };
     let mut player = Player {
         scene,
         solver,
-        observer: Observer::new(scene.settings.smoothing(), BTreeMap::new()),
-        decider: Decider::new(scene.with(&scene.at(0)), setup, scene.settings.clone())?,
+        observer: Observer::new(settings.smoothing(), BTreeMap::new()),
+        decider: Decider::new(scene.with(&scene.at(0)), setup, settings.clone())?,
         offered: vec![0.0; scene.problem.rates.sources.len()],
-        meter: Meter::new("ours", scene.trace.seconds(), &routes),
+        meter: Meter::new(name, scene.trace.seconds(), &routes),
         admitted: first.admitted,
         coming: None,
         history: BTreeMap::new(),
@@ -172,7 +170,7 @@ impl Player<'_> {
 
 /// Plans anew every second for what that second offers, and changes at once.
 pub(super) fn perfect(scene: &Scene) -> Result<Outcome> {
-    let mut solver = Solver { scene, solves: 0 };
+    let mut solver = Solver::new(scene);
     // Equal seconds have equal plans.
     let mut known: BTreeMap<Vec<u64>, (Routes, BTreeMap<String, f64>)> = BTreeMap::new();
     let mut meter: Option<Meter> = None;
@@ -198,7 +196,7 @@ pub(super) fn perfect(scene: &Scene) -> Result<Outcome> {
 
 /// One plan for all the time.
 pub(super) fn fixed(scene: &Scene, name: &str, at: (Vec<f64>, Option<f64>)) -> Result<Outcome> {
-    let mut solver = Solver { scene, solves: 0 };
+    let mut solver = Solver::new(scene);
     let found = solver.fresh(floored(scene, &at), scene.settings.mode)?;
     let routes = Routes::of(planned(&found)?);
     let mut meter = Meter::new(name, scene.trace.seconds(), &routes);
@@ -211,114 +209,4 @@ pub(super) fn fixed(scene: &Scene, name: &str, at: (Vec<f64>, Option<f64>)) -> R
     let mut outcome = meter.end();
     outcome.solves = solver.solves;
     Ok(outcome)
-}
-
-/// The nodes that a stage may have: those of the cheapest plan for the most there is, one stage per node.
-struct Replicas {
-    stage: String,
-    /// Node, site and items per second, the cheapest per item first.
-    nodes: Vec<(String, String, f64)>,
-    count: usize,
-    changed: usize,
-    /// Items per second since the last look.
-    seen: f64,
-}
-
-/// Adds and takes away replicas by how busy they are. `None` if no plan of one stage per node carries the most there is.
-pub(super) fn threshold(scene: &Scene) -> Result<Option<Outcome>> {
-    let mut solver = Solver { scene, solves: 0 };
-    let most = floored(scene, &scene.most());
-    let found = solver.fresh(most.clone(), Mode::Exclusive)?;
-    let Some(decision) = found.answer.decision.as_ref().filter(|_| found.admitted.is_empty()) else {
-        return Ok(None);
-    };
-    let mut all = replicas(&most, decision);
-    let mut problem = floored(scene, &scene.at(0));
-    for replicas in &mut all {
-        let demand = demands(&problem).get(&*replicas.stage).copied().unwrap_or_default();
-        while replicas.count < replicas.nodes.len() && demand > replicas.capacity() * ADD_ABOVE {
-            replicas.count += 1;
-        }
-    }
-    let mut meter =
-        Meter::new("threshold autoscaling", scene.trace.seconds(), &routes(&problem, decision, &all));
-    for second in 0..scene.trace.seconds() {
-        let (rates, mbit) = scene.at(second);
-        scene.put(&mut problem, &rates, mbit);
-        meter.second(&problem, &BTreeMap::new(), None);
-        let demands = demands(&problem);
-        for replicas in &mut all {
-            replicas.seen += demands.get(&*replicas.stage).copied().unwrap_or_default();
-        }
-        if (second + 1).is_multiple_of(LOOKS_EVERY_S) {
-            all.iter_mut().for_each(|replicas| replicas.look(second));
-            meter.change(&routes(&problem, decision, &all));
-        }
-    }
-    let mut outcome = meter.end();
-    outcome.solves = solver.solves;
-    Ok(Some(outcome))
-}
-
-impl Replicas {
-    fn capacity(&self) -> f64 {
-        self.nodes[..self.count].iter().map(|(.., rate)| rate).sum()
-    }
-
-    fn look(&mut self, second: usize) {
-        let busy = self.seen / LOOKS_EVERY_S as f64 / self.capacity();
-        self.seen = 0.0;
-        if busy > ADD_ABOVE && self.count < self.nodes.len() {
-            (self.count, self.changed) = (self.count + 1, second);
-        } else if busy < REMOVE_BELOW && self.count > 1 && second >= self.changed + REMOVE_AFTER_S {
-            (self.count, self.changed) = (self.count - 1, second);
-        }
-    }
-}
-
-fn replicas(problem: &Problem, decision: &Decision) -> Vec<Replicas> {
-    let of = |(stage, rates): (&String, &BTreeMap<String, f64>)| {
-        let mut nodes: Vec<(f64, (String, String, f64))> = Vec::new();
-        for node in problem.machines.nodes.iter().filter(|node| rates.contains_key(&node.name)) {
-            let fits = |s: &&crate::placement::problem::Service| {
-                s.stage == *stage
-                    && decision.variants.get(stage) == Some(&s.variant)
-                    && s.class == node.class()
-            };
-            let Some(service) = problem.profile.services.iter().find(fits) else { continue };
-            let rate = f64::from(node.slots) * 1000.0 / service.ms_per_item.max(1e-9);
-            nodes.push((node.usd_per_h / rate, (node.name.clone(), node.site.clone(), rate)));
-        }
-        nodes.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let nodes = nodes.into_iter().map(|(_, node)| node).collect();
-        Replicas { stage: stage.clone(), nodes, count: 1, changed: 0, seen: 0.0 }
-    };
-    decision.rates_per_s.iter().map(of).filter(|replicas| !replicas.nodes.is_empty()).collect()
-}
-
-/// Every replica has its part by what it can do, of what each replica before it sends.
-fn routes(problem: &Problem, decision: &Decision, all: &[Replicas]) -> Routes {
-    let mut routes = Routes { variants: decision.variants.clone(), ..Routes::default() };
-    let mut sites: BTreeMap<&str, BTreeMap<String, f64>> = BTreeMap::new();
-    for source in &problem.rates.sources {
-        sites.insert(&source.name, BTreeMap::from([(source.site.clone(), 1.0)]));
-    }
-    for replicas in all {
-        let capacity = replicas.capacity();
-        for (node, site, rate) in &replicas.nodes[..replicas.count] {
-            let part = rate / capacity;
-            routes.shares.entry(replicas.stage.clone()).or_default().insert(node.clone(), part);
-            *sites.entry(&replicas.stage).or_default().entry(site.clone()).or_default() += part;
-        }
-    }
-    for edge in &problem.profile.edges {
-        let (Some(from), Some(to)) = (sites.get(&*edge.from), sites.get(&*edge.to)) else { continue };
-        let ways = routes.flows.entry((edge.from.clone(), edge.to.clone())).or_default();
-        for (a, made) in from {
-            for (b, used) in to {
-                *ways.entry((a.clone(), b.clone())).or_default() += made * used;
-            }
-        }
-    }
-    routes
 }

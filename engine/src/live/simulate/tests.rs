@@ -7,6 +7,7 @@ fn scene(trace: Trace, link: Option<(&str, &str)>) -> Scene {
         trace,
         link: link.map(|(from, to)| (from.to_owned(), to.to_owned())),
         settings: Settings::default(),
+        others: Vec::new(),
         programs_max: 500,
         change_s: 2,
     }
@@ -80,4 +81,16 @@ fn error_traces_are_refused_with_their_line() {
     assert!(simulate(&scene(Trace::default(), None)).is_err());
     let trace = Trace::read("0,1", 1.0).expect("it is right");
     assert!(simulate(&scene(trace, Some(("yard", "moon")))).is_err());
+}
+
+#[test]
+fn threshold_autoscaling_adds_what_is_busy_and_takes_away_what_idles() {
+    let rates = (0..2_160).map(|second| if (500..800).contains(&second) { 60.0 } else { 10.0 });
+    let trace = Trace::read(&lines(rates), 1.0).expect("it is right");
+    let comparison = simulate(&scene(trace, None)).expect("it runs");
+    let threshold = outcome(&comparison, "threshold autoscaling");
+    assert!(threshold.starts >= 1 && threshold.changes >= 2, "{threshold:?}");
+    assert!(threshold.missed_s > 0 && threshold.missed_s < 60, "{threshold:?}");
+    let (first, last) = (threshold.costs[0], threshold.costs[threshold.costs.len() - 1]);
+    assert!((first - last).abs() < 0.05, "{first} {last}");
 }

@@ -18,8 +18,9 @@ const COST_HEIGHT: f64 = 260.0;
 const GAP: f64 = 46.0;
 const STRIP: f64 = 16.0;
 
-/// By policy, in their order.
-const COLOURS: [&str; 5] = ["#1f6feb", "#7d8590", "#cf222e", "#bf8700", "#8250df"];
+/// By policy, in their order; those beyond are not drawn.
+const COLOURS: [&str; 8] =
+    ["#1f6feb", "#7d8590", "#cf222e", "#bf8700", "#8250df", "#1a7f37", "#bc4c8c", "#57606a"];
 
 const STYLE: &str = "\
 text{font-family:'Inter','Segoe UI','Helvetica Neue',Arial,sans-serif;fill:#1d2733;font-size:12px}\
