@@ -51,7 +51,9 @@
 //! ```
 
 mod branching;
+mod cover;
 mod decision;
+mod descent;
 mod evaluate;
 pub mod exhaustive;
 pub mod explain;
@@ -60,11 +62,14 @@ pub mod import;
 mod model;
 pub mod problem;
 mod program;
+mod proportional;
 mod reading;
 mod search;
 mod swaps;
+mod tableau;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 pub use decision::{Answer, Decision, Mode, Running, SiteFlow, Status};
 pub use evaluate::{Evaluation, evaluate, evaluate_from};
@@ -96,6 +101,18 @@ impl Budget<'_> {
     pub fn programs(programs_max: u64) -> Self {
         Self { programs_max, go_on: &|| true }
     }
+}
+
+#[doc(hidden)]
+pub fn probe_descent(problem: &Problem, mode: Mode, cycles: u64, go_on: &dyn Fn() -> bool, seed: u64) -> Option<(f64, f64, Vec<String>, u64)> {
+    let model = model::Model::new(problem, mode, None).ok()?;
+    let mut descent = descent::Descent::new(&model, seed)?;
+    let mut n = 0;
+    while n < cycles && go_on() { descent.go_on(20); n += 20; }
+    let usd = descent.best_usd_per_h();
+    let decision = descent.decision(problem)?;
+    let judged = evaluate(problem, mode, &decision);
+    Some((usd, judged.cost_usd_per_h(), judged.violations, n))
 }
 
 /// The cheapest plan, by the rules of a mode.
