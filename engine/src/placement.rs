@@ -65,7 +65,6 @@ mod program;
 mod proportional;
 mod reading;
 mod search;
-mod swaps;
 mod tableau;
 #[cfg(test)]
 mod tests;
@@ -113,6 +112,15 @@ pub fn probe_descent(problem: &Problem, mode: Mode, cycles: u64, go_on: &dyn Fn(
     let decision = descent.decision(problem)?;
     let judged = evaluate(problem, mode, &decision);
     Some((usd, judged.cost_usd_per_h(), judged.violations, n))
+}
+
+#[doc(hidden)]
+pub fn probe_root(problem: &Problem, mode: Mode) -> (usize, f64) {
+    let Ok(model) = model::Model::new(problem, mode, None) else { return (0, 0.0) };
+    let given = vec![None; model.stages.len()];
+    let program = program::Program::new(&model, &given, None);
+    let value = match program.solve() { program::Relaxed::Solved(s) => s.objective(), _ => f64::NAN };
+    (program.columns(), value)
 }
 
 /// The cheapest plan, by the rules of a mode.

@@ -65,7 +65,11 @@ impl<'a> Descent<'a> {
                 shuffle(&mut order, &mut descent.random);
             }
             descent.steps += 1;
-            let wanted: Vec<(usize, usize)> = order.iter().map(|v| (*v, variants[*v])).collect();
+            let mut chosen: Vec<usize> = order.iter().map(|v| variants[*v]).collect();
+            if descent.steps > 3 {
+                chosen = descent.draw_variants(&order);
+            }
+            let wanted: Vec<(usize, usize)> = order.iter().copied().zip(chosen).collect();
             if let Some(usd_per_h) = descent.renew(&wanted) {
                 descent.usd_per_h = usd_per_h;
                 descent.keep();

@@ -11,12 +11,12 @@ use microlp::{Solution, Variable};
 
 use super::branching::{Taste, Undecided, WHOLE, nearest, open_choice, undecided};
 use super::decision::{Answer, Decision, Mode, Running, Status};
+use super::descent::Descent;
 use super::evaluate::{Evaluation, Judge};
 use super::model::{End, Model, Stage};
 use super::problem::Problem;
 use super::program::{Count, Cut, Given, Held, Program, Relaxed};
 use super::reading;
-use super::swaps::swaps;
 use super::{Budget, GAP_PROVED};
 use crate::random::mix;
 
@@ -39,8 +39,14 @@ const ROUND_EVERY: u64 = 24;
 /// After how many linear programs the best plan is improved by itself; what takes fewer is proved sooner.
 const IMPROVE_AFTER: u64 = 150;
 
-/// Exchanges of nodes that are tried on one plan, at most.
-const SWAPS_MAX: usize = 100;
+/// Steps of the local search that count as one linear program.
+const STEPS_PER_PROGRAM: u64 = 40;
+
+/// Programs' worth of it before the first program.
+const FIRST_WALK: u64 = 10;
+
+/// After how many programs' worth without a better plan a walk is given up.
+const WALK_PATIENCE: u64 = 50;
 
 /// Linear programs for a window, at most.
 const WINDOW_PROGRAMS_MAX: u64 = 40;
@@ -100,8 +106,8 @@ pub(super) struct Search<'a> {
     window: usize,
     settled: bool,
     improved: u64,
-    /// The cost down to which nodes were exchanged.
-    polished: f64,
+    /// Walks of the local search so far.
+    walks: u64,
 }
 
 /// The best plan so far.
@@ -141,12 +147,15 @@ impl<'a> Search<'a> {
             window: 0,
             settled: false,
             improved: 0,
-            polished: f64::INFINITY,
+            walks: 0,
         }
     }
 
     /// Searches until the best plan is proved or the budget is spent.
     pub(super) fn run(mut self) -> Answer {
+        if self.may_walk() {
+            self.walk(FIRST_WALK);
+        }
         self.open_root(0.0);
         while let Some(part) = self.open.pop() {
             self.columns -= part.program.columns();
@@ -162,7 +171,14 @@ impl<'a> Search<'a> {
             let bound = part.bound;
             self.branch(part);
             if self.solved >= IMPROVE_AFTER.max(self.improved * 2) && !self.settled {
-                self.improve();
+                if self.may_walk() {
+                    let until = self.solved * 3 / 2;
+                    while self.solved < until && self.may_go_on() && !self.is_done(bound) {
+                        self.walk(until - self.solved);
+                    }
+                } else {
+                    self.improve();
+                }
                 self.improved = self.solved;
             }
             let cost = self.best.as_ref().map_or(f64::INFINITY, |best| best.cost);
@@ -304,7 +320,7 @@ impl<'a> Search<'a> {
     fn branch(&mut self, part: Part) {
         let Part { bound, program, given, solution, number } = part;
         let is_given = given.iter().all(Option::is_some);
-        if number % ROUND_EVERY == 1 {
+        if number % ROUND_EVERY == 1 && (self.best.is_none() || !self.may_walk()) {
             // At the root each in turn: a good plan at once spares most of the search.
             for _ in 0..if number == 1 { 3 } else { 1 } {
                 self.round(&program, is_given, solution.clone());
@@ -349,6 +365,7 @@ impl<'a> Search<'a> {
         let relaxed = smaller.solve();
         if let Relaxed::Solved(solution) = &relaxed
             && self.choices < CHOICES_ROUNDED
+            && (self.best.is_none() || !self.may_walk())
         {
             self.choices += 1;
             let solution = solution.clone();
@@ -374,7 +391,7 @@ impl<'a> Search<'a> {
             }
             let Some(next) = next else {
                 self.keep(&program, &solution);
-                return self.polish();
+                return;
             };
             let [near, far] = next.values(taste);
             self.solved += 1;
@@ -392,47 +409,64 @@ impl<'a> Search<'a> {
     /// Takes a whole solution as a plan, if the judge agrees and it is the best so far. Returns its cost.
     fn keep(&mut self, program: &Program, solution: &Solution) -> f64 {
         let decision = reading::decision(self.problem, &self.model, program, solution);
+        let choice = reading::choice(program, solution);
+        let counts = reading::counts(&self.model, program, solution);
+        self.take(decision, choice, counts)
+    }
+
+    /// Takes a plan, if the judge agrees and it is the best so far. Returns its cost.
+    fn take(&mut self, decision: Decision, choice: Given, counts: Vec<Vec<f64>>) -> f64 {
         let judged = self.judge.judge(&decision, self.running);
         if !judged.is_feasible() {
             return f64::INFINITY;
         }
         let cost = judged.cost_usd_per_h() + judged.starts_usd_per_h;
         if self.best.as_ref().is_none_or(|best| cost < best.cost) {
-            let choice = reading::choice(program, solution);
-            let counts = reading::counts(&self.model, program, solution);
             self.best = Some(Best { cost, decision, judged, choice, counts });
             self.settled = false;
         }
         cost
     }
 
-    /// Exchanges nodes of single stages while that pays.
-    fn polish(&mut self) {
-        if self.model.mode == Mode::Shared {
+    /// Whether nodes can be counted by stage, and nothing matters that the local search does not see.
+    fn may_walk(&self) -> bool {
+        self.model.mode != Mode::Shared && self.model.p95_ms_max.is_none()
+    }
+
+    /// A walk of the local search: from the best plan and from new beginnings in turn.
+    fn walk(&mut self, programs: u64) {
+        self.walks += 1;
+        let best = self.best.as_ref().filter(|_| self.walks % 2 == 0);
+        let post = |(variant, counts): (&Option<usize>, &Vec<f64>)| {
+            let nodes = counts.iter().enumerate().filter(|(_, count)| **count > 0.5);
+            Some(((*variant)?, nodes.map(|(class, count)| (class, *count as u32)).collect()))
+        };
+        let posts = best.and_then(|best| best.choice.iter().zip(&best.counts).map(post).collect());
+        let begun = match posts {
+            Some(posts) => Descent::from(&self.model, self.walks, posts),
+            None => Descent::new(&self.model, self.walks),
+        };
+        let (mut patience, mut left) = (WALK_PATIENCE, programs);
+        self.solved += 1;
+        let Some(mut descent) = begun else { return };
+        while patience > 0 && left > 0 && self.may_go_on() {
+            patience = if descent.go_on(STEPS_PER_PROGRAM) { WALK_PATIENCE } else { patience - 1 };
+            left -= 1;
+            self.solved += 1;
+        }
+        let cost = descent.best_usd_per_h();
+        if self.best.as_ref().is_some_and(|best| cost >= best.cost * (1.0 - GAP_PROVED)) {
             return;
         }
-        let mut tries = SWAPS_MAX;
-        while let Some(best) = self.best.as_ref().filter(|best| best.cost < self.polished) {
-            let cost = best.cost;
-            let (choice, counts) = (best.choice.clone(), best.counts.clone());
-            self.polished = cost;
-            for swap in swaps(&self.model, &choice, &counts, tries) {
-                if !self.may_go_on() {
-                    return;
-                }
-                let lines = counts.iter().enumerate();
-                let lines = lines.map(|(v, own)| if v == swap.stage { &swap.counts } else { own });
-                let held = lines.map(|line| line.iter().copied().map(Some).collect()).collect();
-                let program = Program::new(&self.model, &choice, Some(&held));
-                self.solved += 1;
-                tries -= 1;
-                if let Relaxed::Solved(solution) = program.solve()
-                    && self.keep(&program, &solution) < cost
-                {
-                    break;
-                }
-            }
-        }
+        let Some(decision) = descent.decision(self.problem) else { return };
+        let choice = descent.best().iter().map(|post| Some(post.variant)).collect();
+        let counts = descent.best().iter().map(|post| {
+            let mut counts = vec![0.0; self.model.classes.len()];
+            post.nodes.iter().for_each(|(class, count)| counts[*class] = f64::from(*count));
+            counts
+        });
+        let counts = counts.collect();
+        self.take(decision, choice, counts);
     }
 
     /// Looks for a better plan among those that differ from the best in little: every window in turn, until none of
