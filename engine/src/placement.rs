@@ -105,7 +105,7 @@ impl Budget<'_> {
 #[doc(hidden)]
 pub fn probe_descent(problem: &Problem, mode: Mode, cycles: u64, go_on: &dyn Fn() -> bool, seed: u64) -> Option<(f64, f64, Vec<String>, u64)> {
     let model = model::Model::new(problem, mode, None).ok()?;
-    let mut descent = descent::Descent::new(&model, seed)?;
+    let mut descent = descent::Descent::new(&model, seed, None)?;
     let mut n = 0;
     while n < cycles && go_on() { descent.go_on(20); n += 20; }
     let usd = descent.best_usd_per_h();

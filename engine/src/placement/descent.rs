@@ -16,8 +16,8 @@ use crate::random::Random;
 /// Steps until the search is as strict as it gets, and goes back to its best plan.
 const CYCLE_STEPS: u64 = 400;
 
-/// How much dearer a step may be at the beginning of a cycle, as a part of the cost.
-const SLACK: f64 = 0.01;
+/// How much dearer a step may be at the beginning of a cycle, as a part of the cost; by turns.
+const SLACKS: [f64; 3] = [0.01, 0.003, 0.03];
 
 /// Ways to cover one stage that are looked at.
 const WAYS: usize = 60;
@@ -54,9 +54,12 @@ pub(super) struct Descent<'a> {
 }
 
 impl<'a> Descent<'a> {
-    /// Begins with the cheapest variants that meet the floor; nothing if no plan is found at once.
-    pub(super) fn new(model: &'a Model, seed: u64) -> Option<Self> {
-        let variants = cheapest_variants(model)?;
+    /// Begins with some variants, or the cheapest that meet the floor; nothing if no plan is found at once.
+    pub(super) fn new(model: &'a Model, seed: u64, variants: Option<Vec<usize>>) -> Option<Self> {
+        let variants = match variants {
+            Some(variants) => variants,
+            None => cheapest_variants(model)?,
+        };
         let mut descent = Self::empty(model, seed, &variants);
         let busy = descent.busy();
         for _ in 0..STARTS_MAX {
@@ -147,7 +150,8 @@ impl<'a> Descent<'a> {
                 self.go_back();
             }
             let cooled = 1.0 - at as f64 / CYCLE_STEPS as f64;
-            let slack = SLACK * cooled * cooled * cooled * self.best_usd_per_h;
+            let turn = (self.steps / CYCLE_STEPS) as usize % SLACKS.len();
+            let slack = SLACKS[turn] * cooled * cooled * cooled * self.best_usd_per_h;
             self.step(&busy, slack);
         }
         self.best_usd_per_h < before * (1.0 - 1e-9)

@@ -108,6 +108,8 @@ pub(super) struct Search<'a> {
     improved: u64,
     /// Walks of the local search so far.
     walks: u64,
+    /// Choices of all variants that were found, for walks to begin with.
+    leads: Vec<Given>,
 }
 
 /// The best plan so far.
@@ -148,6 +150,7 @@ impl<'a> Search<'a> {
             settled: false,
             improved: 0,
             walks: 0,
+            leads: Vec::new(),
         }
     }
 
@@ -361,6 +364,10 @@ impl<'a> Search<'a> {
         if chosen.iter().any(Option::is_none) {
             return self.open_part(program, &chosen, Cut::Fix(column, 1.0).apply(solution.clone()), bound);
         }
+        if self.may_walk() && self.choices < CHOICES_ROUNDED && !self.leads.contains(&chosen) {
+            self.choices += 1;
+            self.leads.push(chosen.clone());
+        }
         let smaller = Rc::new(Program::new(&self.model, &chosen, None));
         let relaxed = smaller.solve();
         if let Relaxed::Solved(solution) = &relaxed
@@ -444,7 +451,11 @@ impl<'a> Search<'a> {
         let posts = best.and_then(|best| best.choice.iter().zip(&best.counts).map(post).collect());
         let begun = match posts {
             Some(posts) => Descent::from(&self.model, self.walks, posts),
-            None => Descent::new(&self.model, self.walks),
+            None => {
+                let lead = (self.walks / 2) as usize % self.leads.len().max(1);
+                let lead = self.leads.get(lead).and_then(|lead| lead.iter().copied().collect());
+                Descent::new(&self.model, self.walks, lead)
+            }
         };
         let (mut patience, mut left) = (WALK_PATIENCE, programs);
         self.solved += 1;
