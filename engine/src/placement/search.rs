@@ -28,7 +28,7 @@ const OPEN_COLUMNS_MAX: usize = 2_000_000;
 const CHOICES_ROUNDED: u64 = 6;
 
 /// After how many linear programs it is first looked for what no better plan has; then after four times as many.
-const PROBE_AFTER: u64 = 200;
+const PROBE_AFTER: u64 = 800;
 
 /// Numbers of nodes that are looked at one by one, at most.
 const PROBED_COUNTS_MAX: usize = 200;
@@ -37,7 +37,7 @@ const PROBED_COUNTS_MAX: usize = 200;
 const ROUND_EVERY: u64 = 24;
 
 /// After how many linear programs the best plan is improved by itself; what takes fewer is proved sooner.
-const IMPROVE_AFTER: u64 = 150;
+const IMPROVE_AFTER: u64 = 600;
 
 /// Steps of the local search that count as one linear program.
 const STEPS_PER_PROGRAM: u64 = 40;
@@ -172,6 +172,7 @@ impl<'a> Search<'a> {
                 break;
             }
             let bound = part.bound;
+            if std::env::var("JBDBG").is_ok() { eprintln!("lps {} open {} bound {:.5} best {:?} given {:?} cols {} next {:?}", self.solved, self.open.len(), bound, self.best.as_ref().map(|b| b.cost), part.given, part.program.columns(), undecided(&self.model, &part.program, &part.solution).map(|u| match u { Undecided::Choice(_) => "choice".to_string(), Undecided::Host(_) => "host".into(), Undecided::Height(..) => "height".into(), Undecided::Count(_, v) => format!("count {v:.3}"), Undecided::Late(..) => "late".into() })); }
             self.branch(part);
             if self.solved >= IMPROVE_AFTER.max(self.improved * 2) && !self.settled {
                 if self.may_walk() {
@@ -334,7 +335,7 @@ impl<'a> Search<'a> {
             }
         }
         if let Some((column, stage, variant)) = open_choice(&program, &given, &solution) {
-            return self.choose(&program, &given, &solution, bound, (column, stage, variant));
+            return self.choose(&program, &given, solution, bound, (column, stage, variant));
         }
         let Some(next) = undecided(&self.model, &program, &solution) else {
             if self.keep(&program, &solution) > bound * (1.0 + GAP_PROVED) {
@@ -343,9 +344,9 @@ impl<'a> Search<'a> {
             }
             return;
         };
-        for cut in next.cuts() {
-            self.open_part(&program, &given, cut.apply(solution.clone()), bound);
-        }
+        let [first, second] = next.cuts();
+        self.open_part(&program, &given, first.apply(solution.clone()), bound);
+        self.open_part(&program, &given, second.apply(solution), bound);
     }
 
     /// Opens a variant of a stage, and all others. When all are chosen, the rest goes on in the smaller program of that
@@ -354,7 +355,7 @@ impl<'a> Search<'a> {
         &mut self,
         program: &Rc<Program>,
         given: &Given,
-        solution: &Solution,
+        solution: Solution,
         bound: f64,
         (column, stage, variant): (Variable, usize, usize),
     ) {
@@ -362,7 +363,7 @@ impl<'a> Search<'a> {
         chosen[stage] = Some(variant);
         self.open_part(program, given, Cut::Fix(column, 0.0).apply(solution.clone()), bound);
         if chosen.iter().any(Option::is_none) {
-            return self.open_part(program, &chosen, Cut::Fix(column, 1.0).apply(solution.clone()), bound);
+            return self.open_part(program, &chosen, Cut::Fix(column, 1.0).apply(solution), bound);
         }
         if self.may_walk() && self.choices < CHOICES_ROUNDED && !self.leads.contains(&chosen) {
             self.choices += 1;
