@@ -60,6 +60,7 @@ pub mod explain;
 mod heuristic;
 pub mod import;
 mod model;
+mod prices;
 pub mod problem;
 mod program;
 mod proportional;
@@ -105,13 +106,25 @@ impl Budget<'_> {
 #[doc(hidden)]
 pub fn probe_descent(problem: &Problem, mode: Mode, cycles: u64, go_on: &dyn Fn() -> bool, seed: u64) -> Option<(f64, f64, Vec<String>, u64)> {
     let model = model::Model::new(problem, mode, None).ok()?;
-    let mut descent = descent::Descent::new(&model, seed, None)?;
+    let mut prices = prices::Prices::new(&model);
+    if seed % 2 == 0 { for _ in 0..300 { if !prices.step(f64::INFINITY) { break; } } }
+    let mut descent = descent::Descent::new(&model, seed, None, (seed % 2 == 0).then(|| prices.worths()))?;
+    eprintln!("start {}", descent.best_usd_per_h());
     let mut n = 0;
     while n < cycles && go_on() { descent.go_on(20); n += 20; }
     let usd = descent.best_usd_per_h();
+    if std::env::var("JBDBG").is_ok() { descent.debug(); }
     let decision = descent.decision(problem)?;
     let judged = evaluate(problem, mode, &decision);
     Some((usd, judged.cost_usd_per_h(), judged.violations, n))
+}
+
+#[doc(hidden)]
+pub fn probe_prices(problem: &Problem, mode: Mode, cost: f64, steps: usize) -> f64 {
+    let Ok(model) = model::Model::new(problem, mode, None) else { return 0.0 };
+    let mut prices = prices::Prices::new(&model);
+    for i in 0..steps { let more = prices.step(cost); if i < 3 || i % 50 == 49 { eprintln!("step {i} bound {:.5}", prices.bound()); } if !more { eprintln!("ended {i}"); break; } }
+    prices.bound()
 }
 
 #[doc(hidden)]

@@ -19,7 +19,7 @@ pub(super) struct Item {
 
 impl Item {
     /// Of the whole demand, on nodes of this class alone, if they could be divided.
-    fn price(&self) -> f64 {
+    pub(super) fn price(&self) -> f64 {
         self.usd_per_h / self.able + self.share_usd_per_h
     }
 }

@@ -455,7 +455,7 @@ impl<'a> Search<'a> {
             None => {
                 let lead = (self.walks / 2) as usize % self.leads.len().max(1);
                 let lead = self.leads.get(lead).and_then(|lead| lead.iter().copied().collect());
-                Descent::new(&self.model, self.walks, lead)
+                Descent::new(&self.model, self.walks, lead, None)
             }
         };
         let (mut patience, mut left) = (WALK_PATIENCE, programs);

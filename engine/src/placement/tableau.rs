@@ -107,6 +107,22 @@ impl Tableau {
         self.descend()?.then(|| self.usd())
     }
 
+    /// What no values cost less than, by the prices of rows at the optimum: however exact those are, it holds.
+    pub(super) fn bound(&self) -> f64 {
+        let (rows, columns) = (self.basis.len(), self.width - self.basis.len());
+        let mut reduced = self.usd.clone();
+        let mut sum = 0.0;
+        for r in 0..rows {
+            let price = -self.reduced[columns + r];
+            if price != 0.0 {
+                let row = &self.start[r * (self.width + 1)..(r + 1) * (self.width + 1)];
+                reduced.iter_mut().zip(row).for_each(|(reduced, factor)| *reduced -= price * factor);
+                sum += price * row[self.width];
+            }
+        }
+        sum + reduced.iter().zip(&self.upper).map(|(reduced, upper)| (reduced * upper).min(0.0)).sum::<f64>()
+    }
+
     fn usd(&self) -> f64 {
         let full = (0..self.width).filter(|j| !self.is_basic[*j] && self.is_full[*j]);
         let full: f64 = full.map(|j| self.usd[j] * self.upper[j]).sum();
