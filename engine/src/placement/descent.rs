@@ -105,9 +105,17 @@ impl<'a> Descent<'a> {
     }
 
     /// Begins with a plan.
-    pub(super) fn from(model: &'a Model, seed: u64, posts: Vec<(usize, Vec<(usize, u32)>)>) -> Option<Self> {
+    pub(super) fn from(
+        model: &'a Model,
+        seed: u64,
+        posts: Vec<(usize, Vec<(usize, u32)>)>,
+        worths: Option<Vec<f64>>,
+    ) -> Option<Self> {
         let variants: Vec<usize> = posts.iter().map(|(variant, _)| *variant).collect();
         let mut descent = Self::empty(model, seed, &variants);
+        if let Some(worths) = worths {
+            descent = descent.with_taste(worths);
+        }
         for (stage, (_, nodes)) in posts.into_iter().enumerate() {
             if model.stages[stage].rate_per_s > 0.0 {
                 nodes.iter().for_each(|(class, count)| descent.spare[*class] -= count);

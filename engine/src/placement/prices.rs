@@ -4,6 +4,8 @@
 //! choose variants and sites as if all of that were on offer. What both come to no plan can be below, whatever the
 //! prices are; they are moved to where that bound is highest, against what is asked and not offered (a subgradient).
 
+use std::collections::BTreeSet;
+
 use super::model::{Allowed, End, GB_PER_H, Model};
 use super::tableau::{Line, Tableau};
 
@@ -75,6 +77,26 @@ impl<'a> Prices<'a> {
     pub(super) fn worths(&self) -> Vec<f64> {
         let worth = |class: usize| self.answer(class, &self.best_usd_per_h).map_or(0.0, |(worth, _)| worth);
         (0..self.model.classes.len()).map(|c| worth(c).max(self.model.classes[c].usd_per_h)).collect()
+    }
+
+    /// The shares, by stage, variant and class, that pay best for what their nodes cost, at the best prices.
+    pub(super) fn promising(&self, most: usize) -> BTreeSet<(usize, usize, usize)> {
+        let mut known: Vec<(f64, (usize, usize, usize))> = Vec::new();
+        for (v, stage) in self.model.stages.iter().enumerate() {
+            for (k, by_class) in stage.work.iter().enumerate() {
+                for (c, work) in by_class.iter().enumerate() {
+                    let class = &self.model.classes[c];
+                    let Some(work) = *work else { continue };
+                    let pays = self.shares[v][k][class.site].map_or(f64::INFINITY, |column| {
+                        self.best_usd_per_h[column] / (work * class.usd_per_h).max(1e-12)
+                    });
+                    known.push((pays, (v, k, c)));
+                }
+            }
+        }
+        known.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        known.truncate(most);
+        known.into_iter().map(|(_, share)| share).collect()
     }
 
     /// What a node of a class earns at most, by which column, and what part of the demand it takes there.

@@ -3,6 +3,10 @@
 //! The bound holds at every moment: it is the least of what is open, of what was given up and of the best plan. A
 //! run is determined by its input; only whoever says when to stop may read a clock.
 
+mod large;
+mod walks;
+mod windows;
+
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::rc::Rc;
@@ -11,14 +15,12 @@ use microlp::{Solution, Variable};
 
 use super::branching::{Taste, Undecided, WHOLE, nearest, open_choice, undecided};
 use super::decision::{Answer, Decision, Mode, Running, Status};
-use super::descent::Descent;
 use super::evaluate::{Evaluation, Judge};
-use super::model::{End, Model, Stage};
+use super::model::{Model, Stage};
 use super::problem::Problem;
-use super::program::{Count, Cut, Given, Held, Program, Relaxed};
+use super::program::{Count, Cut, Given, Program, Relaxed};
 use super::reading;
 use super::{Budget, GAP_PROVED};
-use crate::random::mix;
 
 /// Columns of all open parts together, at most: a few hundred bytes each. What is beyond is given up, and its bound
 /// kept.
@@ -39,20 +41,8 @@ const ROUND_EVERY: u64 = 24;
 /// After how many linear programs the best plan is improved by itself; what takes fewer is proved sooner.
 const IMPROVE_AFTER: u64 = 600;
 
-/// Steps of the local search that count as one linear program.
-const STEPS_PER_PROGRAM: u64 = 40;
-
 /// Programs' worth of it before the first program.
 const FIRST_WALK: u64 = 10;
-
-/// After how many programs' worth without a better plan a walk is given up.
-const WALK_PATIENCE: u64 = 50;
-
-/// Linear programs for a window, at most.
-const WINDOW_PROGRAMS_MAX: u64 = 40;
-
-/// After how many of them another plan is sought by rounding.
-const WINDOW_ROUND_EVERY: u64 = 20;
 
 /// A part of the search: a narrowed program and its optimum.
 struct Part {
@@ -93,6 +83,8 @@ pub(super) struct Search<'a> {
     best: Option<Best>,
     /// Nothing that was given up is cheaper.
     floor: f64,
+    /// No plan is cheaper, where only a part of the problem is searched.
+    outer: Option<f64>,
     open: BinaryHeap<Part>,
     columns: usize,
     solved: u64,
@@ -139,6 +131,7 @@ impl<'a> Search<'a> {
             running,
             best: None,
             floor,
+            outer: None,
             open,
             columns: 0,
             solved: 0,
@@ -156,8 +149,13 @@ impl<'a> Search<'a> {
 
     /// Searches until the best plan is proved or the budget is spent.
     pub(super) fn run(mut self) -> Answer {
-        if self.may_walk() {
-            self.walk(FIRST_WALK);
+        if self.is_large() {
+            self.search_large();
+        } else if self.may_walk() {
+            self.walk(FIRST_WALK, None);
+        }
+        if self.may_walk() && self.outer.is_some() {
+            return self.answer();
         }
         self.open_root(0.0);
         while let Some(part) = self.open.pop() {
@@ -178,7 +176,7 @@ impl<'a> Search<'a> {
                 if self.may_walk() {
                     let until = self.solved * 3 / 2;
                     while self.solved < until && self.may_go_on() && !self.is_done(bound) {
-                        self.walk(until - self.solved);
+                        self.walk(until - self.solved, None);
                     }
                 } else {
                     self.improve();
@@ -272,7 +270,7 @@ impl<'a> Search<'a> {
     }
 
     fn answer(self) -> Answer {
-        let proved = self.floor;
+        let proved = self.outer.unwrap_or(self.floor);
         let (status, bound) = match &self.best {
             None if proved == f64::INFINITY => (Status::Infeasible, None),
             None => (Status::Unknown, Some(proved)),
@@ -435,138 +433,6 @@ impl<'a> Search<'a> {
         }
         cost
     }
-
-    /// Whether nodes can be counted by stage, and nothing matters that the local search does not see.
-    fn may_walk(&self) -> bool {
-        self.model.mode != Mode::Shared && self.model.p95_ms_max.is_none()
-    }
-
-    /// A walk of the local search: from the best plan and from new beginnings in turn.
-    fn walk(&mut self, programs: u64) {
-        self.walks += 1;
-        let best = self.best.as_ref().filter(|_| self.walks % 2 == 0);
-        let post = |(variant, counts): (&Option<usize>, &Vec<f64>)| {
-            let nodes = counts.iter().enumerate().filter(|(_, count)| **count > 0.5);
-            Some(((*variant)?, nodes.map(|(class, count)| (class, *count as u32)).collect()))
-        };
-        let posts = best.and_then(|best| best.choice.iter().zip(&best.counts).map(post).collect());
-        let begun = match posts {
-            Some(posts) => Descent::from(&self.model, self.walks, posts),
-            None => {
-                let lead = (self.walks / 2) as usize % self.leads.len().max(1);
-                let lead = self.leads.get(lead).and_then(|lead| lead.iter().copied().collect());
-                Descent::new(&self.model, self.walks, lead, None)
-            }
-        };
-        let (mut patience, mut left) = (WALK_PATIENCE, programs);
-        self.solved += 1;
-        let Some(mut descent) = begun else { return };
-        while patience > 0 && left > 0 && self.may_go_on() {
-            patience = if descent.go_on(STEPS_PER_PROGRAM) { WALK_PATIENCE } else { patience - 1 };
-            left -= 1;
-            self.solved += 1;
-        }
-        let cost = descent.best_usd_per_h();
-        if self.best.as_ref().is_some_and(|best| cost >= best.cost * (1.0 - GAP_PROVED)) {
-            return;
-        }
-        let Some(decision) = descent.decision(self.problem) else { return };
-        let choice = descent.best().iter().map(|post| Some(post.variant)).collect();
-        let counts = descent.best().iter().map(|post| {
-            let mut counts = vec![0.0; self.model.classes.len()];
-            post.nodes.iter().for_each(|(class, count)| counts[*class] = f64::from(*count));
-            counts
-        });
-        let counts = counts.collect();
-        self.take(decision, choice, counts);
-    }
-
-    /// Looks for a better plan among those that differ from the best in little: every window in turn, until none of
-    /// them helps or a share of the budget is spent.
-    fn improve(&mut self) {
-        let count = self.model.stages.len();
-        let pairs = (0..count).flat_map(|u| (u..count).map(move |v| [u, v]));
-        let mut pairs: Vec<[usize; 2]> = pairs.collect();
-        // Neighbours first: what one saves on nodes, the other may pay for in traffic.
-        let fed = |[u, v]: &[usize; 2]| {
-            self.model.edges.iter().any(|edge| edge.from == End::Stage(*u) && edge.to == *v)
-        };
-        pairs.sort_by_key(|pair| (pair[0] != pair[1], !fed(pair)));
-        let most = self.solved * 4;
-        let mut failed = 0;
-        while failed < 2 * pairs.len() && self.solved < most && self.may_go_on() {
-            let before = self.best.as_ref().map(|best| best.cost);
-            let turn = self.window;
-            let window = if turn.is_multiple_of(2) {
-                Window::Stages(pairs[turn / 2 % pairs.len()])
-            } else {
-                Window::Classes(turn)
-            };
-            self.search_window(window);
-            failed = if self.best.as_ref().map(|best| best.cost) < before { 0 } else { failed + 1 };
-            self.window += 1;
-        }
-        self.settled = failed >= 2 * pairs.len();
-    }
-
-    /// Searches a little where only what is in a window may differ from the best plan.
-    fn search_window(&mut self, window: Window) {
-        let Some(best) = &self.best else { return };
-        let is_shared = self.model.mode == Mode::Shared;
-        let is_free = |stage: usize| matches!(window, Window::Stages(pair) if pair.contains(&stage));
-        let given = best.choice.iter().enumerate().map(|(v, k)| k.filter(|_| !is_free(v))).collect();
-        let line = |(stage, counts): (usize, &Vec<f64>)| {
-            let hold = |(class, count): (usize, &f64)| {
-                let free = match window {
-                    Window::Stages(_) => is_shared || is_free(stage),
-                    Window::Classes(turn) => is_drawn(turn, class),
-                };
-                (!free).then_some(*count)
-            };
-            counts.iter().enumerate().map(hold).collect()
-        };
-        let held: Held = best.counts.iter().enumerate().map(line).collect();
-        let program = Rc::new(Program::new(&self.model, &given, Some(&held)));
-        let mut open = BinaryHeap::new();
-        let mut left = WINDOW_PROGRAMS_MAX;
-        let mut cuts = vec![program.solve()];
-        loop {
-            for relaxed in cuts.drain(..) {
-                self.solved += 1;
-                left = left.saturating_sub(1);
-                if let Relaxed::Solved(solution) = relaxed {
-                    let bound = solution.objective();
-                    let (program, number) = (Rc::clone(&program), self.solved);
-                    open.push(Part { bound, number, program, given: given.clone(), solution });
-                }
-            }
-            let Some(part) = open.pop() else { return };
-            if self.is_done(part.bound) || left == 0 || !self.may_go_on() {
-                return;
-            }
-            if left % WINDOW_ROUND_EVERY == WINDOW_ROUND_EVERY - 1 {
-                self.round(&program, true, part.solution.clone());
-            }
-            match undecided(&self.model, &program, &part.solution) {
-                Some(next) => cuts.extend(next.cuts().map(|cut| cut.apply(part.solution.clone()))),
-                None => _ = self.keep(&program, &part.solution),
-            }
-        }
-    }
-}
-
-/// What may differ from the best plan.
-#[derive(Clone, Copy)]
-enum Window {
-    /// The variants and nodes of two stages; where nodes are shared, those of all stages.
-    Stages([usize; 2]),
-    /// How many nodes of some classes there are for whom.
-    Classes(usize),
-}
-
-/// Whether a class is among those of a turn: about three of eight, and others each time.
-fn is_drawn(turn: usize, class: usize) -> bool {
-    mix(((turn as u64) << 32) ^ class as u64) % 8 < 3
 }
 
 /// The variant of each stage in a solution that has chosen all.

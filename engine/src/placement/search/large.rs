@@ -1,0 +1,59 @@
+//! Problems whose linear program would take too long: a bound by prices, and plans from what those leave promising.
+
+use super::Search;
+use crate::placement::decision::Mode;
+use crate::placement::prices::Prices;
+
+/// Shares of a problem, at most, whose program is solved as it is: more take longer than a second.
+const SHARES_MAX: usize = 6_000;
+
+/// Shares that are left of a larger one.
+const SHARES_LEFT: usize = 2_500;
+
+/// Moves of the prices that count as one linear program, and how many there are at most.
+const MOVES_PER_PROGRAM: u64 = 10;
+const MOVES_MAX: u64 = 600;
+
+/// Programs' worth of local search before the prices, and after which walks without a better plan it ends.
+const FIRST_WALK: u64 = 5;
+const WALK: u64 = 500;
+const FAILED_MAX: u64 = 6;
+
+impl Search<'_> {
+    pub(super) fn is_large(&self) -> bool {
+        let shares = self.model.stages.iter().flat_map(|stage| stage.work.iter().flatten());
+        shares.filter(|work| work.is_some()).count() > SHARES_MAX
+    }
+
+    /// Bounds what any plan costs. Then looks for plans, or leaves a problem that is small enough.
+    pub(super) fn search_large(&mut self) {
+        self.outer = Some(0.0);
+        self.walk(FIRST_WALK, None);
+        let mut prices = Prices::new(&self.model);
+        let cost = self.best.as_ref().map_or(f64::INFINITY, |best| best.cost);
+        let mut moves = 0;
+        while moves < MOVES_MAX && self.may_go_on() && prices.step(cost) {
+            moves += 1;
+            self.solved += u64::from(moves % MOVES_PER_PROGRAM == 0);
+        }
+        let outer = prices.bound().max(0.0);
+        self.outer = Some(outer);
+        if self.model.mode != Mode::Shared {
+            let worths = prices.worths();
+            let mut failed = 0;
+            while failed < FAILED_MAX && self.may_go_on() && !self.is_done(outer) {
+                let before = self.best.as_ref().map(|best| best.cost);
+                self.walk(WALK, Some(worths.clone()));
+                failed = if self.best.as_ref().map(|best| best.cost) < before { 0 } else { failed + 1 };
+            }
+            return;
+        }
+        let promising = prices.promising(SHARES_LEFT);
+        for (v, stage) in self.model.stages.iter_mut().enumerate() {
+            for (k, work) in stage.work.iter_mut().enumerate() {
+                let work = work.iter_mut().enumerate();
+                work.filter(|(class, _)| !promising.contains(&(v, k, *class))).for_each(|(_, work)| *work = None);
+            }
+        }
+    }
+}
