@@ -60,12 +60,14 @@ pub mod explain;
 mod heuristic;
 pub mod import;
 mod model;
+mod offers;
 mod prices;
 pub mod problem;
 mod program;
 mod proportional;
 mod reading;
 mod search;
+mod sharing;
 mod tableau;
 #[cfg(test)]
 mod tests;
@@ -113,7 +115,6 @@ pub fn probe_descent(problem: &Problem, mode: Mode, cycles: u64, go_on: &dyn Fn(
     let mut n = 0;
     while n < cycles && go_on() { descent.go_on(20); n += 20; }
     let usd = descent.best_usd_per_h();
-    if std::env::var("JBDBG").is_ok() { descent.debug(); }
     let decision = descent.decision(problem)?;
     let judged = evaluate(problem, mode, &decision);
     Some((usd, judged.cost_usd_per_h(), judged.violations, n))

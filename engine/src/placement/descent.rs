@@ -5,11 +5,11 @@
 //! that makes the plan a little dearer is taken too, ever less of them, until the search goes back to its best plan.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
-use super::cover::{Item, cover};
+use super::cover::cover;
 use super::decision::{Decision, SiteFlow};
 use super::model::{Allowed, End, Model};
+use super::offers::Offers;
 use super::problem::Problem;
 use super::traffic::Traffic;
 use crate::random::Random;
@@ -25,12 +25,6 @@ const WAYS: usize = 60;
 
 /// Orders of the stages in which a first plan is sought.
 const STARTS_MAX: usize = 20;
-
-/// Classes of a price at a site that a stage may choose among beyond those that suffice.
-const MORE_ITEMS: usize = 4;
-
-/// How much dearer than the cheapest a class may be for its work, and still be looked at in full.
-const DEAR: f64 = 1.3;
 
 /// How often variants are drawn until some meet the floor.
 const DRAWS_MAX: usize = 8;
@@ -58,14 +52,8 @@ pub(super) struct Descent<'a> {
     steps: u64,
     /// By stage: those that feed it or that it feeds.
     neighbours: Vec<Vec<usize>>,
-    /// By class: what a node is taken to cost; and what it is worth to whom it suits best, if that is known.
-    tastes: Vec<Vec<f64>>,
-    /// By taste, stage and variant: what can run it.
-    orders: Vec<Vec<Vec<Option<Rc<Order>>>>>,
+    offers: Offers,
 }
-
-/// Classes that stand at a site and cost the same, the fastest first.
-type Order = Vec<(usize, Vec<usize>)>;
 
 impl<'a> Descent<'a> {
     /// Begins with some variants, or the cheapest that meet the floor; nothing if no plan is found at once.
@@ -81,7 +69,7 @@ impl<'a> Descent<'a> {
         };
         let mut descent = Self::empty(model, seed, &variants);
         if let Some(worths) = worths {
-            descent = descent.with_taste(worths);
+            descent.offers.add(model, worths);
         }
         let busy = descent.busy();
         for _ in 0..STARTS_MAX {
@@ -114,7 +102,7 @@ impl<'a> Descent<'a> {
         let variants: Vec<usize> = posts.iter().map(|(variant, _)| *variant).collect();
         let mut descent = Self::empty(model, seed, &variants);
         if let Some(worths) = worths {
-            descent = descent.with_taste(worths);
+            descent.offers.add(model, worths);
         }
         for (stage, (_, nodes)) in posts.into_iter().enumerate() {
             if model.stages[stage].rate_per_s > 0.0 {
@@ -144,35 +132,8 @@ impl<'a> Descent<'a> {
             best_usd_per_h: f64::INFINITY,
             steps: 0,
             neighbours: stages.clone().map(neighbours).collect(),
-            tastes: Vec::new(),
-            orders: Vec::new(),
+            offers: Offers::new(model),
         }
-        .with_taste(model.classes.iter().map(|class| class.usd_per_h).collect())
-    }
-
-    /// Also looks at nodes as if they cost something else.
-    fn with_taste(mut self, usd_per_h: Vec<f64>) -> Self {
-        self.tastes.push(usd_per_h);
-        self.orders.push(self.model.stages.iter().map(|stage| vec![None; stage.work.len()]).collect());
-        self
-    }
-
-    fn order(&mut self, taste: usize, stage: usize, variant: usize) -> Rc<Order> {
-        let (model, usd_per_h) = (self.model, &self.tastes[taste]);
-        let entry = &mut self.orders[taste][stage][variant];
-        let order = entry.get_or_insert_with(|| {
-            let work = &model.stages[stage].work[variant];
-            let mut groups: BTreeMap<(usize, u64), Vec<usize>> = BTreeMap::new();
-            for class in (0..work.len()).filter(|class| work[*class].is_some()) {
-                let key = (model.classes[class].site, model.classes[class].usd_per_h.to_bits());
-                groups.entry(key).or_default().push(class);
-            }
-            let price = |class: &usize| work[*class].unwrap_or(f64::INFINITY) * usd_per_h[*class];
-            let mut order: Order = groups.into_iter().map(|((site, _), classes)| (site, classes)).collect();
-            order.iter_mut().for_each(|(_, group)| group.sort_by(|a, b| price(a).total_cmp(&price(b))));
-            Rc::new(order)
-        });
-        Rc::clone(order)
     }
 
     fn busy(&self) -> Vec<usize> {
@@ -302,57 +263,23 @@ impl<'a> Descent<'a> {
         }
         // Now and then prices that are a little wrong, or the first in turn would always get the same.
         let noise = if self.steps > 1 && self.random.percent(40) { 0.3 } else { 0.0 };
-        let taste = if self.tastes.len() > 1 && (self.steps <= 1 || self.random.percent(30)) { 1 } else { 0 };
+        let taste = if self.offers.tastes() > 1 && (self.steps <= 1 || self.random.percent(30)) { 1 } else { 0 };
         self.traffic.solve()?;
         for (at, (stage, variant)) in wanted.iter().enumerate() {
             if at > 0 {
                 self.traffic.solve()?;
             }
-            let items = self.items(*stage, *variant, taste, noise);
+            let slopes = self.traffic.slopes(*stage);
+            let mut items = self.offers.items(self.model, &self.spare, &slopes, (*stage, *variant), taste);
+            if noise > 0.0 {
+                let mut factor = || 1.0 + noise * (self.random.below(1024) as f64 / 1024.0 - 0.5);
+                items.iter_mut().for_each(|item| item.usd_per_h *= factor());
+            }
             let nodes = cover(items, WAYS)?;
             nodes.iter().for_each(|(class, count)| self.spare[*class] -= count);
             self.place(*stage, nodes);
         }
         self.total()
-    }
-
-    /// What may be taken for a stage: of each price at each site as much as suffices and a little more, or a few to
-    /// fill up with where others do the same for less.
-    fn items(&mut self, stage: usize, variant: usize, taste: usize, noise: f64) -> Vec<Item> {
-        let slopes = self.traffic.slopes(stage);
-        let order = self.order(taste, stage, variant);
-        let work = &self.model.stages[stage].work[variant];
-        let mut items = Vec::new();
-        let item = |class: usize, site: usize| {
-            let usd_per_h = self.tastes[taste][class] + self.model.start_usd(stage, variant, class);
-            let able = 1.0 / work[class].unwrap_or(f64::INFINITY).max(1e-9);
-            Item { class, able, usd_per_h, share_usd_per_h: slopes[site], most: self.spare[class] }
-        };
-        let groups = || order.iter().filter(|(site, _)| slopes[*site] < 1e6);
-        let first = |(site, classes): &(usize, Vec<usize>)| {
-            classes.iter().find(|class| self.spare[**class] > 0).map(|class| item(*class, *site).price())
-        };
-        let least = groups().filter_map(first).fold(f64::INFINITY, f64::min);
-        for (site, classes) in groups() {
-            let (mut able, mut more) = (0.0, MORE_ITEMS);
-            for class in classes.iter().copied().filter(|class| self.spare[*class] > 0) {
-                let item = item(class, *site);
-                able += item.able * f64::from(item.most);
-                if able >= 1.0 || item.price() > least * DEAR {
-                    more -= 1;
-                }
-                items.push(item);
-                if more == 0 {
-                    break;
-                }
-            }
-        }
-        if noise > 0.0 {
-            let random = &mut self.random;
-            let mut factor = || 1.0 + noise * (random.below(1024) as f64 / 1024.0 - 0.5);
-            items.iter_mut().for_each(|item| item.usd_per_h *= factor());
-        }
-        items
     }
 
     fn clear(&mut self, stage: usize) {
@@ -381,19 +308,6 @@ impl<'a> Descent<'a> {
 
     fn total(&mut self) -> Option<f64> {
         Some(self.traffic.solve()? + self.posts.iter().map(|post| post.usd_per_h).sum::<f64>())
-    }
-
-    pub(super) fn debug(&mut self) {
-        self.go_back();
-        let t = self.traffic.solve();
-        for (v, post) in self.best.iter().enumerate() {
-            let work = &self.model.stages[v].work[post.variant];
-            let able: f64 = post.nodes.iter().map(|(c, n)| f64::from(*n) / work[*c].unwrap()).sum();
-            let cheapest = post.nodes.iter().map(|(c, _)| work[*c].unwrap() * self.model.classes[*c].usd_per_h).collect::<Vec<_>>();
-            let best = (0..self.model.tiers.len()).map(|s| (0..work.len()).filter(|c| self.model.classes[*c].site == s).map(|c| work[c].unwrap() * self.model.classes[c].usd_per_h).fold(f64::INFINITY, f64::min)).collect::<Vec<_>>();
-            eprintln!("stage {v} variant {} nodes {} able {able:.4} usd {:.3} best at sites {best:.3?} mean {:.3} {:?}", post.variant, post.nodes.len(), post.usd_per_h, cheapest.iter().sum::<f64>() / cheapest.len() as f64, post.nodes.iter().take(12).map(|(c, n)| (self.model.classes[*c].site, (self.model.classes[*c].usd_per_h * 1000.0) as u32, *n, (work[*c].unwrap() * 1000.0) as u32)).collect::<Vec<_>>());
-        }
-        eprintln!("traffic {t:?}");
     }
 
     /// The best plan by name.
@@ -439,14 +353,14 @@ impl<'a> Descent<'a> {
     }
 }
 
-fn shuffle(of: &mut [usize], random: &mut Random) {
+pub(super) fn shuffle(of: &mut [usize], random: &mut Random) {
     for i in (1..of.len()).rev() {
         of.swap(i, random.below(i as u64 + 1) as usize);
     }
 }
 
 /// The variants of a stage that can run somewhere.
-fn able_variants(model: &Model, stage: usize) -> Vec<usize> {
+pub(super) fn able_variants(model: &Model, stage: usize) -> Vec<usize> {
     let work = &model.stages[stage].work;
     (0..work.len()).filter(|k| work[*k].iter().any(Option::is_some)).collect()
 }
@@ -464,7 +378,7 @@ pub(super) fn is_allowed(allowed: &Allowed, variants: &[usize]) -> bool {
 }
 
 /// Variants that meet the floor and cost little if every stage had the nodes that suit it best.
-fn cheapest_variants(model: &Model) -> Option<Vec<usize>> {
+pub(super) fn cheapest_variants(model: &Model) -> Option<Vec<usize>> {
     let price = |stage: usize, variant: usize| {
         let nodes = model.stages[stage].work[variant].iter().zip(&model.classes);
         nodes.filter_map(|(work, class)| Some((*work)? * class.usd_per_h)).fold(f64::INFINITY, f64::min)

@@ -4,9 +4,8 @@
 //! choose variants and sites as if all of that were on offer. What both come to no plan can be below, whatever the
 //! prices are; they are moved to where that bound is highest, against what is asked and not offered (a subgradient).
 
-use std::collections::BTreeSet;
-
 use super::model::{Allowed, End, GB_PER_H, Model};
+use super::program::Given;
 use super::tableau::{Line, Tableau};
 
 /// How far a step goes at first, as a part of the way that would close the gap if the bound were straight.
@@ -17,6 +16,12 @@ const PATIENCE: u32 = 12;
 
 /// How much of the last direction is kept.
 const MEMORY: f64 = 0.6;
+
+/// Moves for a part of the choices, from the prices of the whole.
+const MOVES_OF_PART: u32 = 40;
+
+/// How much of the choices before is kept in their mean.
+const INERTIA: f64 = 0.9;
 
 /// Columns by stage, variant and site.
 type Shares = Vec<Vec<Vec<Option<usize>>>>;
@@ -33,12 +38,26 @@ pub(super) struct Prices<'a> {
     best_usd_per_h: Vec<f64>,
     reach: f64,
     failed: u32,
+    /// By stage and variant: its column, and how much it was chosen of late.
+    choices: Vec<Vec<usize>>,
+    chosen: Vec<Vec<f64>>,
+    /// The variants of the part where the bound is lowest.
+    lead: Given,
+}
+
+/// A part of all plans: those with some variants.
+#[derive(Clone)]
+struct Part {
+    bound: f64,
+    given: Given,
+    usd_per_h: Vec<f64>,
+    chosen: Vec<Vec<f64>>,
 }
 
 impl<'a> Prices<'a> {
     /// Begins with what the cheapest node for it takes, for each stage and variant at each site.
     pub(super) fn new(model: &'a Model) -> Self {
-        let (tableau, shares, count) = program(model);
+        let (tableau, shares, count, choices) = program(model);
         let mut usd_per_h = vec![0.0; count];
         for (v, by_variant) in shares.iter().enumerate() {
             for (k, by_site) in by_variant.iter().enumerate() {
@@ -65,6 +84,9 @@ impl<'a> Prices<'a> {
             best_usd_per_h,
             reach: REACH,
             failed: 0,
+            chosen: choices.iter().map(|of| vec![0.0; of.len()]).collect(),
+            lead: vec![None; choices.len()],
+            choices,
         }
     }
 
@@ -73,30 +95,99 @@ impl<'a> Prices<'a> {
         self.best
     }
 
+    /// Tells variants apart: the bound becomes that of the part of all plans where it is lowest. Goes on while that may
+    /// be cheaper than a known plan, and it is allowed to.
+    pub(super) fn divide(&mut self, cost_usd_per_h: f64, go_on: &mut dyn FnMut() -> bool) {
+        let given = vec![None; self.choices.len()];
+        let usd_per_h = self.best_usd_per_h.clone();
+        let mut open = vec![Part { bound: self.best, given, usd_per_h, chosen: self.chosen.clone() }];
+        let mut closed = f64::INFINITY;
+        let root = self.best;
+        loop {
+            let least = (0..open.len()).min_by(|a, b| open[*a].bound.total_cmp(&open[*b].bound));
+            let Some(least) = least else { break };
+            let doubt = |v: &usize| open[least].chosen[*v].iter().map(|z| z * (1.0 - z)).sum::<f64>();
+            let free = (0..self.choices.len()).filter(|v| open[least].given[*v].is_none());
+            let stage = free.max_by(|a, b| doubt(a).total_cmp(&doubt(b)));
+            if open[least].bound >= cost_usd_per_h || !go_on() {
+                break;
+            }
+            let part = open.swap_remove(least);
+            let Some(stage) = stage else {
+                closed = closed.min(part.bound);
+                continue;
+            };
+            for variant in 0..self.choices[stage].len() {
+                let mut given = part.given.clone();
+                given[stage] = Some(variant);
+                open.extend(self.part(&part, given, cost_usd_per_h));
+            }
+        }
+        let bound = open.iter().map(|part| part.bound).fold(closed, f64::min);
+        if let Some(lead) = open.into_iter().min_by(|a, b| a.bound.total_cmp(&b.bound)) {
+            (self.lead, self.best_usd_per_h, self.chosen) = (lead.given, lead.usd_per_h, lead.chosen);
+        }
+        self.best = root.max(bound.min(cost_usd_per_h));
+        self.narrow(&vec![None; self.choices.len()]);
+    }
+
+    fn narrow(&mut self, given: &Given) {
+        for (columns, given) in self.choices.iter().zip(given) {
+            for (k, column) in columns.iter().enumerate() {
+                let may = given.is_none_or(|variant| variant == k);
+                self.tableau.set_upper(*column, f64::from(u8::from(may)));
+            }
+        }
+    }
+
+    /// A part of another, with the best bound that some moves find; nothing if it holds no plan.
+    fn part(&mut self, of: &Part, given: Given, cost_usd_per_h: f64) -> Option<Part> {
+        self.narrow(&given);
+        self.usd_per_h.clone_from(&of.usd_per_h);
+        self.best_usd_per_h.clone_from(&of.usd_per_h);
+        self.chosen.clone_from(&of.chosen);
+        self.direction.fill(0.0);
+        (self.best, self.reach, self.failed) = (f64::NEG_INFINITY, REACH, 0);
+        if self.tableau.solve().is_none() {
+            // It may be the arithmetic that failed: then the bound of the whole holds.
+            return self.is_possible(&given).then(|| Part { given, ..of.clone() });
+        }
+        for _ in 0..MOVES_OF_PART {
+            if self.best >= cost_usd_per_h || !self.step(cost_usd_per_h) {
+                break;
+            }
+        }
+        let (usd_per_h, chosen) = (self.best_usd_per_h.clone(), self.chosen.clone());
+        Some(Part { bound: self.best.max(of.bound), given, usd_per_h, chosen })
+    }
+
+    /// Whether some variants that can run somewhere meet the floor beside those that are given.
+    fn is_possible(&self, given: &Given) -> bool {
+        let able = |v: usize, k: usize| self.model.stages[v].work[k].iter().any(Option::is_some);
+        let may = |v: usize, k: usize| given[v].is_none_or(|variant| variant == k) && able(v, k);
+        let variants = |v: usize| (0..self.choices[v].len()).filter(move |k| may(v, *k));
+        let all = (0..given.len()).all(|v| variants(v).next().is_some());
+        all && match &self.model.accuracy {
+            Allowed::All => true,
+            Allowed::Loss { losses, most } => {
+                let least = |v: usize| variants(v).map(|k| losses[v][k]).fold(f64::INFINITY, f64::min);
+                (0..given.len()).map(least).sum::<f64>() <= most + 1e-9
+            }
+            Allowed::Rows { stages, rows } => {
+                rows.iter().any(|row| stages.iter().zip(row).all(|(v, k)| may(*v, *k)))
+            }
+        }
+    }
+
     /// By class: what a node of it is worth at the best prices, if more than it costs.
     pub(super) fn worths(&self) -> Vec<f64> {
         let worth = |class: usize| self.answer(class, &self.best_usd_per_h).map_or(0.0, |(worth, _)| worth);
         (0..self.model.classes.len()).map(|c| worth(c).max(self.model.classes[c].usd_per_h)).collect()
     }
 
-    /// The shares, by stage, variant and class, that pay best for what their nodes cost, at the best prices.
-    pub(super) fn promising(&self, most: usize) -> BTreeSet<(usize, usize, usize)> {
-        let mut known: Vec<(f64, (usize, usize, usize))> = Vec::new();
-        for (v, stage) in self.model.stages.iter().enumerate() {
-            for (k, by_class) in stage.work.iter().enumerate() {
-                for (c, work) in by_class.iter().enumerate() {
-                    let class = &self.model.classes[c];
-                    let Some(work) = *work else { continue };
-                    let pays = self.shares[v][k][class.site].map_or(f64::INFINITY, |column| {
-                        self.best_usd_per_h[column] / (work * class.usd_per_h).max(1e-12)
-                    });
-                    known.push((pays, (v, k, c)));
-                }
-            }
-        }
-        known.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        known.truncate(most);
-        known.into_iter().map(|(_, share)| share).collect()
+    /// The variants of the part where the bound is lowest.
+    pub(super) fn lead(&self) -> &Given {
+        &self.lead
     }
 
     /// What a node of a class earns at most, by which column, and what part of the demand it takes there.
@@ -125,6 +216,11 @@ impl<'a> Prices<'a> {
         let solved = self.tableau.solve().is_some();
         if !solved {
             return false;
+        }
+        for (known, columns) in self.chosen.iter_mut().zip(&self.choices) {
+            for (known, column) in known.iter_mut().zip(columns) {
+                *known = INERTIA * *known + (1.0 - INERTIA) * self.tableau.value(*column);
+            }
         }
         let mut sum = self.tableau.bound();
         let mut asked: Vec<f64> = (0..self.usd_per_h.len()).map(|column| self.tableau.value(column)).collect();
@@ -163,8 +259,9 @@ impl<'a> Prices<'a> {
     }
 }
 
-/// The program of what stages ask at which site, in which variant: columns of shares first. How many of those.
-fn program(model: &Model) -> (Tableau, Shares, usize) {
+/// The program of what stages ask at which site, in which variant: columns of shares first. How many of those, and
+/// the columns of the variants.
+fn program(model: &Model) -> (Tableau, Shares, usize, Vec<Vec<usize>>) {
     let mut count = 0;
     let mut lines = Vec::new();
     let mut column = || {
@@ -210,7 +307,7 @@ fn program(model: &Model) -> (Tableau, Shares, usize) {
     add_accuracy(model, &choices, &mut column, &mut lines);
     let mut tableau = Tableau::new(&vec![1.0; count], &lines);
     usd.into_iter().for_each(|(column, usd)| tableau.set_usd(column, usd));
-    (tableau, shares, of_shares)
+    (tableau, shares, of_shares, choices)
 }
 
 fn exact(terms: Vec<(usize, f64)>, bound: f64) -> Line {

@@ -154,7 +154,7 @@ impl<'a> Search<'a> {
         } else if self.may_walk() {
             self.walk(FIRST_WALK, None);
         }
-        if self.may_walk() && self.outer.is_some() {
+        if self.outer.is_some() {
             return self.answer();
         }
         self.open_root(0.0);

@@ -3,16 +3,22 @@
 use super::Search;
 use crate::placement::decision::Mode;
 use crate::placement::prices::Prices;
+use crate::placement::sharing::Sharing;
 
 /// Shares of a problem, at most, whose program is solved as it is: more take longer than a second.
 const SHARES_MAX: usize = 6_000;
 
-/// Shares that are left of a larger one.
-const SHARES_LEFT: usize = 2_500;
+/// Steps of the search for shared nodes that count as one linear program, and how many programs' worth it goes on
+/// without a better plan.
+const STEPS_PER_PROGRAM: u64 = 5;
+const SHARING_PATIENCE: u64 = 400;
 
 /// Moves of the prices that count as one linear program, and how many there are at most.
 const MOVES_PER_PROGRAM: u64 = 10;
 const MOVES_MAX: u64 = 600;
+
+/// Choices of a variant that are told apart for the bound, at most; each counts as a linear program.
+const PARTS_MAX: u64 = 100;
 
 /// Programs' worth of local search before the prices, and after which walks without a better plan it ends.
 const FIRST_WALK: u64 = 5;
@@ -36,6 +42,13 @@ impl Search<'_> {
             moves += 1;
             self.solved += u64::from(moves % MOVES_PER_PROGRAM == 0);
         }
+        let (go_on, mut parts) = (self.budget.go_on, PARTS_MAX);
+        prices.divide(cost, &mut || {
+            parts -= 1;
+            parts > 0 && go_on()
+        });
+        self.solved += PARTS_MAX - parts;
+        if std::env::var("JBDBG").is_ok() { eprintln!("divided: bound {} parts left {parts} lead {:?}", prices.bound(), prices.lead()); }
         let outer = prices.bound().max(0.0);
         self.outer = Some(outer);
         if self.model.mode != Mode::Shared {
@@ -48,12 +61,16 @@ impl Search<'_> {
             }
             return;
         }
-        let promising = prices.promising(SHARES_LEFT);
-        for (v, stage) in self.model.stages.iter_mut().enumerate() {
-            for (k, work) in stage.work.iter_mut().enumerate() {
-                let work = work.iter_mut().enumerate();
-                work.filter(|(class, _)| !promising.contains(&(v, k, *class))).for_each(|(_, work)| *work = None);
-            }
+        let begun = Sharing::new(&self.model, 1, prices.lead(), prices.worths());
+        let Some(mut sharing) = begun else { return };
+        let mut patience = SHARING_PATIENCE;
+        while patience > 0 && self.may_go_on() {
+            patience = if sharing.go_on(STEPS_PER_PROGRAM) { SHARING_PATIENCE } else { patience - 1 };
+            self.solved += 1;
+        }
+        if std::env::var("JBDBG").is_ok() { eprintln!("sharing: {}", sharing.best_usd_per_h()); }
+        if let Some(decision) = sharing.decision(self.problem) {
+            self.take(decision, Vec::new(), Vec::new());
         }
     }
 }
