@@ -1,11 +1,13 @@
 //! Placement: the cheapest plan that meets the objectives, with a proof of how cheap it is.
 //!
-//! A pure function of a [`Problem`]: it reads no clock and draws nothing at random, so that an input has one answer
+//! A pure function of a [`Problem`]: it reads no clock and draws from fixed seeds only, so that an input has one answer
 //! unless the caller's own [`Budget`] stops it early. What it answers holds at every moment: the plan is feasible by
 //! the judge of [`evaluate`], and no plan costs less than the bound.
 //!
 //! Identical nodes are merged into classes; variants, tiers and counts of nodes are decided by branch and bound over
-//! linear programs, with plans from rounding and local search on the way. [`exhaustive`] is the dull twin of all that.
+//! linear programs, with plans from rounding and local search on the way. Where the nodes all differ and are so many
+//! that one program would take seconds, local search finds the plans, and prices of shares bound them.
+//! [`exhaustive`] is the dull twin of all that.
 //!
 //! ```
 //! use jellybean_engine::placement::{Budget, Mode, Problem, Status, solve};
@@ -85,9 +87,10 @@ pub const GAP_PROVED: f64 = 1e-7;
 
 /// How long a search may go on. What it has found by then is its answer.
 pub struct Budget<'a> {
-    /// Linear programs, at most.
+    /// Linear programs, at most; so many steps of local search count as one.
     pub programs_max: u64,
-    /// Asked before each of them; may read a clock. An answer that it cut short depends on when it did.
+    /// Asked before each of them; may read a clock. None takes long: problems that are too large for that are solved
+    /// without. An answer that it cut short depends on when it did.
     pub go_on: &'a dyn Fn() -> bool,
 }
 
@@ -103,38 +106,6 @@ impl Budget<'_> {
     pub fn programs(programs_max: u64) -> Self {
         Self { programs_max, go_on: &|| true }
     }
-}
-
-#[doc(hidden)]
-pub fn probe_descent(problem: &Problem, mode: Mode, cycles: u64, go_on: &dyn Fn() -> bool, seed: u64) -> Option<(f64, f64, Vec<String>, u64)> {
-    let model = model::Model::new(problem, mode, None).ok()?;
-    let mut prices = prices::Prices::new(&model);
-    if seed % 2 == 0 { for _ in 0..300 { if !prices.step(f64::INFINITY) { break; } } }
-    let mut descent = descent::Descent::new(&model, seed, None, (seed % 2 == 0).then(|| prices.worths()))?;
-    eprintln!("start {}", descent.best_usd_per_h());
-    let mut n = 0;
-    while n < cycles && go_on() { descent.go_on(20); n += 20; }
-    let usd = descent.best_usd_per_h();
-    let decision = descent.decision(problem)?;
-    let judged = evaluate(problem, mode, &decision);
-    Some((usd, judged.cost_usd_per_h(), judged.violations, n))
-}
-
-#[doc(hidden)]
-pub fn probe_prices(problem: &Problem, mode: Mode, cost: f64, steps: usize) -> f64 {
-    let Ok(model) = model::Model::new(problem, mode, None) else { return 0.0 };
-    let mut prices = prices::Prices::new(&model);
-    for i in 0..steps { let more = prices.step(cost); if i < 3 || i % 50 == 49 { eprintln!("step {i} bound {:.5}", prices.bound()); } if !more { eprintln!("ended {i}"); break; } }
-    prices.bound()
-}
-
-#[doc(hidden)]
-pub fn probe_root(problem: &Problem, mode: Mode) -> (usize, f64) {
-    let Ok(model) = model::Model::new(problem, mode, None) else { return (0, 0.0) };
-    let given = vec![None; model.stages.len()];
-    let program = program::Program::new(&model, &given, None);
-    let value = match program.solve() { program::Relaxed::Solved(s) => s.objective(), _ => f64::NAN };
-    (program.columns(), value)
 }
 
 /// The cheapest plan, by the rules of a mode.

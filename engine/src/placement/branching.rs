@@ -99,8 +99,9 @@ fn fraction(value: f64) -> f64 {
 /// What to branch on next: a variant, else a tier, else the number of nodes with most money in doubt, else what a node
 /// hosts, else what is late.
 pub(super) fn undecided(model: &Model, program: &Program, solution: &Solution) -> Option<Undecided> {
-    let doubt =
-        |count: &Count| (fraction(solution.var_value(count.column)) + 0.1) * model.classes[count.class].usd_per_h;
+    let doubt = |count: &Count| {
+        (fraction(solution.var_value(count.column)) + 0.1) * model.classes[count.class].usd_per_h
+    };
     let count = || {
         let worst = open_counts(program, solution).max_by(|a, b| doubt(a).total_cmp(&doubt(b)))?;
         Some(Undecided::Count(worst.column, solution.var_value(worst.column)))

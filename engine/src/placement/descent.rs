@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 
 use super::cover::cover;
-use super::decision::{Decision, SiteFlow};
+use super::decision::Decision;
 use super::model::{Allowed, End, Model};
 use super::offers::Offers;
 use super::problem::Problem;
-use super::traffic::Traffic;
+use super::traffic::{Traffic, flows};
 use crate::random::Random;
 
 /// Steps until the search is as strict as it gets, and goes back to its best plan.
@@ -263,7 +263,8 @@ impl<'a> Descent<'a> {
         }
         // Now and then prices that are a little wrong, or the first in turn would always get the same.
         let noise = if self.steps > 1 && self.random.percent(40) { 0.3 } else { 0.0 };
-        let taste = if self.offers.tastes() > 1 && (self.steps <= 1 || self.random.percent(30)) { 1 } else { 0 };
+        let taste =
+            if self.offers.tastes() > 1 && (self.steps <= 1 || self.random.percent(30)) { 1 } else { 0 };
         self.traffic.solve()?;
         for (at, (stage, variant)) in wanted.iter().enumerate() {
             if at > 0 {
@@ -322,7 +323,8 @@ impl<'a> Descent<'a> {
             if entry.rate_per_s == 0.0 {
                 continue;
             }
-            let able = |class: usize| 1.0 / entry.work[post.variant][class].unwrap_or(f64::INFINITY).max(1e-9);
+            let able =
+                |class: usize| 1.0 / entry.work[post.variant][class].unwrap_or(f64::INFINITY).max(1e-9);
             let site = |class: usize| self.model.classes[class].site;
             let mut rates = BTreeMap::new();
             for (class, count) in &post.nodes {
@@ -338,17 +340,7 @@ impl<'a> Descent<'a> {
             }
             decision.rates_per_s.insert(profile.name.clone(), rates);
         }
-        let site = |site: usize| problem.machines.sites[site].name.clone();
-        for (edge, from, to, share) in self.traffic.flows(self.model) {
-            let entry = &problem.profile.edges[self.model.edges[edge].place];
-            decision.flows.push(SiteFlow {
-                from: entry.from.clone(),
-                to: entry.to.clone(),
-                from_site: site(from),
-                to_site: site(to),
-                rate_per_s: share * self.model.stages[self.model.edges[edge].to].rate_per_s,
-            });
-        }
+        decision.flows = flows(problem, self.model, &self.traffic);
         Some(decision)
     }
 }
@@ -410,7 +402,10 @@ pub(super) fn cheapest_variants(model: &Model) -> Option<Vec<usize>> {
             let usd = |row: &&Vec<usize>| -> f64 {
                 stages.iter().zip(row.iter()).map(|(stage, k)| price(*stage, *k)).sum()
             };
-            let row = rows.iter().min_by(|a, b| usd(a).total_cmp(&usd(b))).filter(|row| usd(row) < f64::INFINITY)?;
+            let row = rows
+                .iter()
+                .min_by(|a, b| usd(a).total_cmp(&usd(b)))
+                .filter(|row| usd(row) < f64::INFINITY)?;
             stages.iter().zip(row).for_each(|(stage, k)| variants[*stage] = *k);
         }
     }

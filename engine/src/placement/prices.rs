@@ -223,7 +223,8 @@ impl<'a> Prices<'a> {
             }
         }
         let mut sum = self.tableau.bound();
-        let mut asked: Vec<f64> = (0..self.usd_per_h.len()).map(|column| self.tableau.value(column)).collect();
+        let mut asked: Vec<f64> =
+            (0..self.usd_per_h.len()).map(|column| self.tableau.value(column)).collect();
         for (c, class) in self.model.classes.iter().enumerate() {
             let Some((earns, (column, able))) = self.answer(c, &self.usd_per_h) else { continue };
             let count = class.nodes.len() as f64;

@@ -11,7 +11,7 @@ const BLOCKED_USD: f64 = 1e9;
 /// How often all shares are gone through, at most.
 const ROUNDS_MAX: usize = 6;
 
-/// A stream: dollars per hour of all of it between two sites, and megabits per second.
+/// A stream into a stage, and its size by the variant of its sender.
 struct Stream {
     from: End,
     to: usize,
@@ -23,6 +23,7 @@ pub(super) struct Proportional {
     streams: Vec<Stream>,
     /// By stage, from site and to site: dollars per gigabyte of its input.
     usd_per_gb: Vec<Vec<Vec<f64>>>,
+    /// From site and to site: what a link carries at most.
     mbit_per_s: Vec<Vec<f64>>,
     variants: Vec<usize>,
     /// By stage and site; nothing is a stage that is yet free.
@@ -75,7 +76,8 @@ impl Proportional {
     pub(super) fn solve(&mut self) -> Option<f64> {
         for _ in 0..ROUNDS_MAX {
             let mut is_changed = false;
-            for stage in (0..self.able.len()).filter(|stage| self.able[*stage].is_some()).collect::<Vec<_>>() {
+            for stage in (0..self.able.len()).filter(|stage| self.able[*stage].is_some()).collect::<Vec<_>>()
+            {
                 is_changed |= self.fill(stage);
             }
             if !is_changed {
@@ -142,9 +144,10 @@ impl Proportional {
     fn pairs(&self, stream: &Stream) -> Vec<(usize, usize, f64)> {
         let made = self.made(stream);
         let taken: &[f64] = if self.able[stream.to].is_some() { &self.shares[stream.to] } else { &[] };
-        let pairs = made.iter().enumerate().flat_map(|(from, out)| {
-            taken.iter().enumerate().map(move |(to, taken)| (from, to, out * taken))
-        });
+        let pairs = made
+            .iter()
+            .enumerate()
+            .flat_map(|(from, out)| taken.iter().enumerate().map(move |(to, taken)| (from, to, out * taken)));
         pairs.filter(|(_, _, share)| *share > 1e-12).collect()
     }
 

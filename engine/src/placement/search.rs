@@ -170,7 +170,6 @@ impl<'a> Search<'a> {
                 break;
             }
             let bound = part.bound;
-            if std::env::var("JBDBG").is_ok() { eprintln!("lps {} open {} bound {:.5} best {:?} given {:?} cols {} next {:?}", self.solved, self.open.len(), bound, self.best.as_ref().map(|b| b.cost), part.given, part.program.columns(), undecided(&self.model, &part.program, &part.solution).map(|u| match u { Undecided::Choice(_) => "choice".to_string(), Undecided::Host(_) => "host".into(), Undecided::Height(..) => "height".into(), Undecided::Count(_, v) => format!("count {v:.3}"), Undecided::Late(..) => "late".into() })); }
             self.branch(part);
             if self.solved >= IMPROVE_AFTER.max(self.improved * 2) && !self.settled {
                 if self.may_walk() {

@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 
 use super::cover::{Item, cover};
-use super::decision::{Decision, SiteFlow};
+use super::decision::Decision;
 use super::descent::{able_variants, cheapest_variants, is_allowed, shuffle};
 use super::model::Model;
 use super::offers::Offers;
 use super::problem::Problem;
 use super::program::Given;
-use super::traffic::Traffic;
+use super::traffic::{Traffic, flows};
 use crate::random::Random;
 
 /// What of a node is too little to offer.
@@ -161,7 +161,9 @@ impl<'a> Sharing<'a> {
                 able[self.model.classes[class].site] += share;
                 pieces[*stage].push((class, place, share));
             }
-            rests.retain(|(class, _, rest)| *rest > REST_MIN && self.model.classes[*class].memory_mb.is_none());
+            rests.retain(|(class, _, rest)| {
+                *rest > REST_MIN && self.model.classes[*class].memory_mb.is_none()
+            });
             able.iter_mut().for_each(|able| *able *= 1.0 + 1e-8);
             self.traffic.offer(*stage, Some(&able));
         }
@@ -240,20 +242,4 @@ impl<'a> Sharing<'a> {
         decision.flows = flows(problem, self.model, &self.traffic);
         Some(decision)
     }
-}
-
-/// The traffic of a plan by name.
-pub(super) fn flows(problem: &Problem, model: &Model, traffic: &Traffic) -> Vec<SiteFlow> {
-    let site = |site: usize| problem.machines.sites[site].name.clone();
-    let flow = |(edge, from, to, share): (usize, usize, usize, f64)| {
-        let entry = &problem.profile.edges[model.edges[edge].place];
-        SiteFlow {
-            from: entry.from.clone(),
-            to: entry.to.clone(),
-            from_site: site(from),
-            to_site: site(to),
-            rate_per_s: share * model.stages[model.edges[edge].to].rate_per_s,
-        }
-    };
-    traffic.flows(model).into_iter().map(flow).collect()
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::explain::{Change, smallest_change};
 use super::problem::Problem;
 use super::{Answer, Budget, Mode, Running, Status, evaluate, heuristic, import, solve, solve_from};
+use crate::random::Random;
 
 const MODES: [Mode; 3] = [Mode::Paper, Mode::Exclusive, Mode::Shared];
 
@@ -248,5 +249,42 @@ fn a_plan_that_runs_is_kept_where_that_costs_nothing() {
         let mut dear = running.clone();
         dear.usd_per_start = f64::NAN;
         assert!(solve_from(&problem, mode, &Budget::unlimited(), &dear).is_err());
+    }
+}
+
+/// Nodes that all differ, so many that their program is too large.
+fn large(nodes: usize) -> Problem {
+    let mut problem = published(0.6 * nodes as f64, 55.0);
+    let mut random = Random::new(nodes as u64);
+    let mut times = |most: u64| 1.0 + (random.below(1000) as f64 / 1000.0 - 0.5) * most as f64 / 100.0;
+    let (kinds, services) = (problem.machines.nodes.clone(), problem.profile.services.clone());
+    problem.machines.nodes.clear();
+    problem.profile.services.clear();
+    for i in 0..nodes {
+        let kind = &kinds[i % kinds.len()];
+        let mut node = kind.clone();
+        node.name = format!("node{i}");
+        for service in services.iter().filter(|service| service.class == kind.class()) {
+            let ms_per_item = service.ms_per_item * times(12);
+            let class = node.name.clone();
+            problem.profile.services.push(super::problem::Service { class, ms_per_item, ..service.clone() });
+        }
+        node.class = None;
+        problem.machines.nodes.push(node);
+    }
+    problem
+}
+
+#[test]
+fn a_problem_too_large_for_one_program_has_a_plan_and_a_bound_within_its_budget() {
+    let problem = large(1_000);
+    for mode in MODES {
+        let budget = Budget::programs(150);
+        let answer = check(&problem, mode, &budget);
+        assert!(answer.gap().is_some_and(|gap| gap < 0.1), "{mode:?}: {:?}", answer.gap());
+        // Some are counted in the middle of a move.
+        assert!(answer.programs <= 160, "{mode:?}: {}", answer.programs);
+        assert_eq!(answer, check(&problem, mode, &budget), "{mode:?}");
+        assert!(check(&problem, mode, &Budget::programs(1)).bound_usd_per_h.is_some(), "{mode:?}");
     }
 }

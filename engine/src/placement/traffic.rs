@@ -1,8 +1,9 @@
 //! What traffic costs when it is known how much each stage can take at each site: a small program over sites alone,
 //! however many nodes there are.
 
-use super::decision::Mode;
+use super::decision::{Mode, SiteFlow};
 use super::model::{End, GB_PER_H, MBIT_PER_S, Model};
+use super::problem::Problem;
 use super::proportional::Proportional;
 use super::tableau::{Line, Tableau};
 
@@ -281,4 +282,20 @@ pub(super) fn kb_per_s(model: &Model, variants: &[usize], edge: usize) -> f64 {
     let flow = &model.edges[edge];
     let variant = if let End::Stage(from) = flow.from { variants[from] } else { 0 };
     flow.kb_per_s[variant]
+}
+
+/// The traffic of a plan by name.
+pub(super) fn flows(problem: &Problem, model: &Model, traffic: &Traffic) -> Vec<SiteFlow> {
+    let site = |site: usize| problem.machines.sites[site].name.clone();
+    let flow = |(edge, from, to, share): (usize, usize, usize, f64)| {
+        let entry = &problem.profile.edges[model.edges[edge].place];
+        SiteFlow {
+            from: entry.from.clone(),
+            to: entry.to.clone(),
+            from_site: site(from),
+            to_site: site(to),
+            rate_per_s: share * model.stages[model.edges[edge].to].rate_per_s,
+        }
+    };
+    traffic.flows(model).into_iter().map(flow).collect()
 }

@@ -4,10 +4,15 @@ use std::collections::BTreeMap;
 
 use super::simplex::{Row, minimum};
 use super::{cheapest, cheapest_from};
+use crate::placement::descent::Descent;
+use crate::placement::model::Model;
+use crate::placement::prices::Prices;
 use crate::placement::problem::{
     Accuracy, AccuracyRow, Edge, Link, Loss, Machine, Machines, Objectives, Problem, Profile, Rates, Service,
     Site, Source, StageProfile,
 };
+use crate::placement::sharing::Sharing;
+use crate::placement::tableau::{Line, Tableau};
 use crate::placement::{Budget, Decision, Mode, Running, Status, evaluate, evaluate_from, solve, solve_from};
 use crate::random::Random;
 
@@ -310,4 +315,92 @@ fn the_simplex_finds_the_least() {
     let rows = [Row::equal(vec![(0, 1.0)], 4.0), Row::most(vec![(0, 1.0)], 3.0)];
     assert_eq!(minimum(&[1.0], &rows), None);
     assert_eq!(minimum(&[-1.0], &[Row::equal(vec![(0, 0.0)], 0.0)]), None);
+}
+
+#[test]
+fn the_dual_simplex_agrees_with_the_plain_one_however_often_it_begins_where_it_ended() {
+    for seed in 0..400 {
+        let mut random = Random::new(seed);
+        let (columns, rows) = (1 + random.below(7) as usize, 1 + random.below(5) as usize);
+        let mut number = |most: f64| (between(&mut random, -most, most) * 8.0).round() / 8.0;
+        let lines: Vec<(Vec<f64>, f64, bool)> = (0..rows)
+            .map(|_| ((0..columns).map(|_| number(2.0)).collect(), number(1.0).abs(), number(1.0) < -0.4))
+            .collect();
+        let line = |(factors, bound, is_exact): &(Vec<f64>, f64, bool)| Line {
+            terms: factors.iter().copied().enumerate().collect(),
+            bound: *bound,
+            is_exact: *is_exact,
+        };
+        let mut tableau = Tableau::new(&vec![1.0; columns], &lines.iter().map(line).collect::<Vec<_>>());
+        for _ in 0..6 {
+            let costs: Vec<f64> = (0..columns).map(|_| number(3.0)).collect();
+            let upper: Vec<f64> = (0..columns).map(|_| number(1.0).abs()).collect();
+            for column in 0..columns {
+                tableau.set_usd(column, costs[column]);
+                tableau.set_upper(column, upper[column]);
+            }
+            let plain = |(factors, bound, is_exact): &(Vec<f64>, f64, bool)| {
+                let terms = factors.iter().copied().enumerate().collect();
+                if *is_exact { Row::equal(terms, *bound) } else { Row::most(terms, *bound) }
+            };
+            let mut all: Vec<Row> = lines.iter().map(plain).collect();
+            all.extend(upper.iter().enumerate().map(|(column, most)| Row::most(vec![(column, 1.0)], *most)));
+            let known = minimum(&costs, &all);
+            let usd = |values: Vec<f64>| values.iter().zip(&costs).map(|(x, usd)| x * usd).sum::<f64>();
+            match (tableau.solve(), known.map(usd)) {
+                (None, None) => {}
+                (Some(found), Some(usd)) => {
+                    assert!((found - usd).abs() < 1e-6, "{seed}: {found} instead of {usd}");
+                    assert!((tableau.bound() - usd).abs() < 1e-6, "{seed}: {} is proved", tableau.bound());
+                }
+                (found, usd) => panic!("{seed}: {found:?} instead of {usd:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_walks_find_is_a_plan_and_what_prices_prove_is_no_dearer_than_any() {
+    let (mut plans, mut optima) = (0, 0);
+    for (mode, seed) in
+        [Mode::Paper, Mode::Exclusive, Mode::Shared].into_iter().flat_map(|m| (0..250).map(move |s| (m, s)))
+    {
+        let problem = random_problem(seed, mode);
+        let model = Model::new(&problem, mode, None).unwrap();
+        let Ok(known) = cheapest(&problem, mode) else { continue };
+        let least = known.map_or(f64::INFINITY, |(cost, _)| cost);
+        let mut prices = Prices::new(&model);
+        while prices.step(least) {}
+        let whole = prices.bound();
+        assert!(whole <= least * (1.0 + 1e-9) + 1e-9, "{mode:?} {seed}: {whole} is proved, {least} is known");
+        let mut parts = 20;
+        prices.divide(f64::INFINITY, &mut || {
+            parts -= 1;
+            parts > 0
+        });
+        let divided = prices.bound();
+        assert!(
+            whole <= divided && divided <= least * (1.0 + 1e-9) + 1e-9,
+            "{mode:?} {seed}: {divided}, {least}"
+        );
+        let worths = prices.worths();
+        let decision = if mode == Mode::Shared {
+            Sharing::new(&model, seed, prices.lead(), worths).and_then(|mut sharing| {
+                sharing.go_on(300);
+                sharing.decision(&problem)
+            })
+        } else {
+            Descent::new(&model, seed, None, Some(worths)).and_then(|mut descent| {
+                descent.go_on(300);
+                descent.decision(&problem)
+            })
+        };
+        let Some(decision) = decision else { continue };
+        let judged = evaluate(&problem, mode, &decision);
+        assert!(judged.is_feasible(), "{mode:?} {seed}: {:?}", judged.violations);
+        assert!(judged.cost_usd_per_h() >= least * (1.0 - 1e-6) - 1e-9, "{mode:?} {seed}");
+        plans += 1;
+        optima += u32::from(judged.cost_usd_per_h() <= least * (1.0 + 1e-6) + 1e-9);
+    }
+    assert!(plans > 300 && optima * 10 > plans * 8, "{optima} of {plans} are optimal");
 }

@@ -48,7 +48,6 @@ impl Search<'_> {
             parts > 0 && go_on()
         });
         self.solved += PARTS_MAX - parts;
-        if std::env::var("JBDBG").is_ok() { eprintln!("divided: bound {} parts left {parts} lead {:?}", prices.bound(), prices.lead()); }
         let outer = prices.bound().max(0.0);
         self.outer = Some(outer);
         if self.model.mode != Mode::Shared {
@@ -68,7 +67,6 @@ impl Search<'_> {
             patience = if sharing.go_on(STEPS_PER_PROGRAM) { SHARING_PATIENCE } else { patience - 1 };
             self.solved += 1;
         }
-        if std::env::var("JBDBG").is_ok() { eprintln!("sharing: {}", sharing.best_usd_per_h()); }
         if let Some(decision) = sharing.decision(self.problem) {
             self.take(decision, Vec::new(), Vec::new());
         }
