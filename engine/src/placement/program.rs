@@ -53,6 +53,12 @@ pub(super) struct Route {
     pub(super) column: Variable,
 }
 
+/// Rows about whole nodes for each stage, at most.
+const COVERS: usize = 3;
+
+/// How far a number of parts is from saying more than holds.
+const COVER_MARGIN: f64 = 1e-7;
+
 /// Columns with their factors.
 type Terms = Vec<(Variable, f64)>;
 
@@ -79,6 +85,9 @@ impl Program {
         };
         program.add_shares(model, given);
         program.add_counts(model, held);
+        if model.mode != Mode::Shared {
+            program.add_covers(model, given);
+        }
         if model.mode == Mode::Paper {
             program.add_heights(model);
         }
@@ -175,6 +184,39 @@ impl Program {
             }
             if whole.len() > 1 {
                 self.row(whole, ComparisonOp::Le, most);
+            }
+        }
+    }
+
+    /// Whole nodes that take a demand together do so in whole parts as well: for any number of parts, those that a node
+    /// can take, rounded up, are at least all of them. Of the numbers that make one class whole, those that say most.
+    fn add_covers(&mut self, model: &Model, given: &Given) {
+        for (v, stage) in model.stages.iter().enumerate().filter(|(_, stage)| stage.rate_per_s > 0.0) {
+            let able = |count: &Count| {
+                let may = |k: &usize| {
+                    count.variant.is_none_or(|of| of == *k) && given[v].is_none_or(|of| of == *k)
+                };
+                let works = (0..stage.work.len()).filter(may).filter_map(|k| stage.work[k][count.class]);
+                works.map(|work| (1.0 / work.max(1e-9)).min(1.0)).fold(0.0, f64::max)
+            };
+            let counts = self.counts.iter().filter(|count| count.line == v);
+            let known: Vec<(Variable, f64, f64)> = counts
+                .map(|count| (count.column, able(count), model.classes[count.class].usd_per_h))
+                .filter(|(_, able, _)| *able > 0.0)
+                .collect();
+            let mut covers: Vec<(f64, Terms, f64)> = Vec::new();
+            for (_, able, _) in &known {
+                let parts = (1.0 - COVER_MARGIN) / able;
+                let all = (parts - COVER_MARGIN).ceil();
+                let taken = |able: f64| (parts * able).ceil();
+                let usd = known.iter().map(|(_, able, usd)| usd * all / taken(*able));
+                let terms = known.iter().map(|(column, able, _)| (*column, taken(*able))).collect();
+                covers.push((usd.fold(f64::INFINITY, f64::min), terms, all));
+            }
+            covers.sort_by(|a, b| b.0.total_cmp(&a.0));
+            covers.dedup_by(|a, b| a.1 == b.1);
+            for (_, terms, all) in covers.into_iter().take(COVERS) {
+                self.row(terms, ComparisonOp::Ge, all);
             }
         }
     }
