@@ -54,7 +54,7 @@ pub(super) struct Route {
 }
 
 /// Rows about whole nodes for each stage, at most.
-const COVERS: usize = 3;
+const COVERS: usize = 6;
 
 /// How far a number of parts is from saying more than holds.
 const COVER_MARGIN: f64 = 1e-7;
@@ -193,9 +193,8 @@ impl Program {
     fn add_covers(&mut self, model: &Model, given: &Given) {
         for (v, stage) in model.stages.iter().enumerate().filter(|(_, stage)| stage.rate_per_s > 0.0) {
             let able = |count: &Count| {
-                let may = |k: &usize| {
-                    count.variant.is_none_or(|of| of == *k) && given[v].is_none_or(|of| of == *k)
-                };
+                let may =
+                    |k: &usize| count.variant.is_none_or(|of| of == *k) && given[v].is_none_or(|of| of == *k);
                 let works = (0..stage.work.len()).filter(may).filter_map(|k| stage.work[k][count.class]);
                 works.map(|work| (1.0 / work.max(1e-9)).min(1.0)).fold(0.0, f64::max)
             };

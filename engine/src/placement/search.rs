@@ -98,6 +98,7 @@ pub(super) struct Search<'a> {
     window: usize,
     settled: bool,
     improved: u64,
+    improve_after: u64,
     /// Walks of the local search so far.
     walks: u64,
     /// Choices of all variants that were found, for walks to begin with.
@@ -142,6 +143,7 @@ impl<'a> Search<'a> {
             window: 0,
             settled: false,
             improved: 0,
+            improve_after: IMPROVE_AFTER,
             walks: 0,
             leads: Vec::new(),
         }
@@ -152,7 +154,11 @@ impl<'a> Search<'a> {
         if self.is_large() {
             self.search_large();
         } else if self.may_walk() {
-            self.walk(FIRST_WALK, None);
+            let given = vec![None; self.model.stages.len()];
+            let columns = Program::new(&self.model, &given, None).columns() as u64;
+            // What each program takes longer, a walk may take as well.
+            self.improve_after = IMPROVE_AFTER.min(IMPROVE_AFTER * 200 / columns.max(1)).max(50);
+            self.walk(FIRST_WALK.max(columns / 40), None);
         }
         if self.outer.is_some() {
             return self.answer();
@@ -171,7 +177,7 @@ impl<'a> Search<'a> {
             }
             let bound = part.bound;
             self.branch(part);
-            if self.solved >= IMPROVE_AFTER.max(self.improved * 2) && !self.settled {
+            if self.solved >= self.improve_after.max(self.improved * 2) && !self.settled {
                 if self.may_walk() {
                     let until = self.solved * 3 / 2;
                     while self.solved < until && self.may_go_on() && !self.is_done(bound) {

@@ -92,7 +92,8 @@ impl<'a> Sharing<'a> {
                 self.now = self.best.clone();
                 self.usd_per_h = self.best_usd_per_h;
             }
-            let next = if self.steps == 1 { self.now.clone() } else { self.changed() };
+            let next =
+                if self.steps == 1 || self.now.order.is_empty() { self.now.clone() } else { self.changed() };
             let Some((usd_per_h, _)) = self.make(&next) else { continue };
             let cooled = 1.0 - at as f64 / CYCLE_STEPS as f64;
             if usd_per_h <= self.usd_per_h * (1.0 + SLACK * cooled * cooled) {

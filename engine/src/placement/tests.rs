@@ -278,6 +278,7 @@ fn large(nodes: usize) -> Problem {
 #[test]
 fn a_problem_too_large_for_one_program_has_a_plan_and_a_bound_within_its_budget() {
     let problem = large(1_000);
+    assert!(problem.profile.services.len() > 6_000);
     for mode in MODES {
         let budget = Budget::programs(150);
         let answer = check(&problem, mode, &budget);
