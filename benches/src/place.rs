@@ -143,40 +143,65 @@ fn replan() -> jellybean::Result<Value> {
     Ok(Value::Object(modes))
 }
 
-/// A day in 24 steps: a wave of 26 to 50 a second with a tenth of noise, planned anew at each.
+/// Days with noise of their own.
+const DAYS: u64 = 10;
+
+/// A day in 24 steps: a wave of 26 to 50 a second with a tenth of noise, planned anew at each: as if nothing ran, from
+/// the running plan with starts that cost nothing, and with starts at their price. The first day by itself, and all.
 fn trace() -> jellybean::Result<Value> {
     let mut modes = serde_json::Map::new();
     for mode in [Mode::Exclusive, Mode::Shared] {
-        let mut policies = BTreeMap::new();
-        for usd_per_start in [0.0, USD_PER_START] {
-            policies.insert(format!("{usd_per_start}"), walk(mode, usd_per_start)?);
+        let mut policies = serde_json::Map::new();
+        for (name, usd_per_start) in [("anew", None), ("0", Some(0.0)), ("0.02", Some(USD_PER_START))] {
+            let days = (0..DAYS).map(|day| walk(mode, 24 + day, usd_per_start));
+            let days = days.collect::<Result<Vec<Day>, _>>()?;
+            let figures = json!({
+                "first_day_usd": days[0].usd,
+                "first_day_starts": days[0].starts,
+                "usd": days.iter().map(|day| day.usd).sum::<f64>(),
+                "starts": days.iter().map(|day| day.starts).sum::<usize>(),
+                "starts_by_day": days.iter().map(|day| day.starts).collect::<Vec<_>>(),
+                "proved": days.iter().map(|day| day.proved).sum::<usize>(),
+                "processor_ms": Spread::of(days.into_iter().flat_map(|day| day.ms)),
+            });
+            policies.insert(name.to_owned(), figures);
         }
-        modes.insert(name(mode), json!({ "usd_per_start": policies }));
+        modes.insert(name(mode), json!({ "days": DAYS, "usd_per_start": policies }));
     }
     Ok(Value::Object(modes))
 }
 
-fn walk(mode: Mode, usd_per_start: f64) -> jellybean::Result<Value> {
-    let mut noise = generate::Noise::new(24);
-    let (mut usd, mut starts, mut ms) = (0.0, 0, Vec::new());
+/// What a day came to.
+struct Day {
+    usd: f64,
+    starts: usize,
+    /// Steps whose plan was proved the best.
+    proved: usize,
+    ms: Vec<f64>,
+}
+
+fn walk(mode: Mode, seed: u64, usd_per_start: Option<f64>) -> jellybean::Result<Day> {
+    let mut noise = generate::Noise::new(seed);
+    let mut day = Day { usd: 0.0, starts: 0, proved: 0, ms: Vec::new() };
     let mut decision: Option<Decision> = None;
     for step in 0..24 {
         let wave = 38.0 - 12.0 * (f64::from(step) / 24.0 * std::f64::consts::TAU).cos();
         let rates = [0, 1].map(|_| wave * noise.between(0.9, 1.1));
         let problem = published_at(rates[0], rates[1], 56.0)?;
-        let running = decision.map(|decision| Running { decision, usd_per_start });
-        // What costs nothing is not looked at: then a plan is made as if nothing ran.
-        let looked_at = running.as_ref().filter(|_| usd_per_start > 0.0);
+        let running =
+            decision.map(|decision| Running { decision, usd_per_start: usd_per_start.unwrap_or_default() });
+        let looked_at = running.as_ref().filter(|_| usd_per_start.is_some());
         let (answer, seconds) = timed(&problem, mode, 10.0, looked_at)?;
-        ms.push(seconds * 1e3);
+        day.ms.push(seconds * 1e3);
+        day.proved += usize::from(answer.status == Status::Optimal);
         let next = answer.decision.unwrap_or_default();
-        usd += answer.cost_usd_per_h.unwrap_or(f64::NAN);
-        starts += running.map_or(0, |running| {
+        day.usd += answer.cost_usd_per_h.unwrap_or(f64::NAN);
+        day.starts += running.map_or(0, |running| {
             evaluate_from(&problem, mode, &next, Some(&running)).starts.unwrap_or_default()
         });
         decision = Some(next);
     }
-    Ok(json!({ "usd": usd, "starts": starts, "processor_ms": Spread::of(ms) }))
+    Ok(day)
 }
 
 /// An instance file in every mode, beside what is known of it, if a table of that lies in the folder above.

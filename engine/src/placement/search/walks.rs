@@ -21,7 +21,7 @@ impl Search<'_> {
     pub(super) fn walk(&mut self, programs: u64, worths: Option<Vec<f64>>) {
         self.walks += 1;
         let is_counted = self.model.mode != Mode::Shared;
-        let best = self.best.as_ref().filter(|_| is_counted && self.walks % 2 == 0);
+        let best = self.best.as_ref().filter(|_| is_counted && self.walks.is_multiple_of(2));
         let post = |(variant, counts): (&Option<usize>, &Vec<f64>)| {
             let nodes = counts.iter().enumerate().filter(|(_, count)| **count > 0.5);
             Some(((*variant)?, nodes.map(|(class, count)| (class, *count as u32)).collect()))
