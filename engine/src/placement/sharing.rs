@@ -77,11 +77,6 @@ impl<'a> Sharing<'a> {
         Some(Self { model, traffic, offers, random, now, usd_per_h, best, best_usd_per_h, steps: 0 })
     }
 
-    /// Dollars per hour of the best plan.
-    pub(super) fn best_usd_per_h(&self) -> f64 {
-        self.best_usd_per_h
-    }
-
     /// Goes on for some steps. Whether the best plan got better.
     pub(super) fn go_on(&mut self, steps: u64) -> bool {
         let before = self.best_usd_per_h;

@@ -42,12 +42,13 @@ impl Search<'_> {
             moves += 1;
             self.solved += u64::from(moves % MOVES_PER_PROGRAM == 0);
         }
-        let (go_on, mut parts) = (self.budget.go_on, PARTS_MAX);
+        let most = PARTS_MAX.min(self.budget.programs_max.saturating_sub(self.solved));
+        let (go_on, mut parts) = (self.budget.go_on, 0);
         prices.divide(cost, &mut || {
-            parts -= 1;
-            parts > 0 && go_on()
+            parts += 1;
+            parts < most && go_on()
         });
-        self.solved += PARTS_MAX - parts;
+        self.solved += parts;
         let outer = prices.bound().max(0.0);
         self.outer = Some(outer);
         if self.model.mode != Mode::Shared {
