@@ -1,4 +1,7 @@
-//! Problems whose linear program would take too long: a bound by prices, and plans from what those leave promising.
+//! Problems whose linear program would take too long: a bound by prices, and plans from local search alone.
+//!
+//! That search does not see how late a plan is: where a bound of latency binds, the judge may refuse all that it finds,
+//! and the answer is then that nothing is known.
 
 use super::Search;
 use crate::placement::decision::Mode;
@@ -31,7 +34,7 @@ impl Search<'_> {
         shares.filter(|work| work.is_some()).count() > SHARES_MAX
     }
 
-    /// Bounds what any plan costs. Then looks for plans, or leaves a problem that is small enough.
+    /// Bounds what any plan costs, and looks for plans.
     pub(super) fn search_large(&mut self) {
         self.outer = Some(0.0);
         self.walk(FIRST_WALK, None);
