@@ -35,6 +35,9 @@ const PROBE_AFTER: u64 = 800;
 /// Numbers of nodes that are looked at one by one, at most.
 const PROBED_COUNTS_MAX: usize = 200;
 
+/// Columns of a program, at most, that is mostly solved before other searches pay.
+const SMALL_COLUMNS: u64 = 300;
+
 /// After how many parts another plan is sought by rounding.
 const ROUND_EVERY: u64 = 24;
 
@@ -153,15 +156,17 @@ impl<'a> Search<'a> {
     pub(super) fn run(mut self) -> Answer {
         if self.is_large() {
             self.search_large();
-        } else if self.may_walk() {
-            let given = vec![None; self.model.stages.len()];
-            let columns = Program::new(&self.model, &given, None).columns() as u64;
+            return self.answer();
+        }
+        let given = vec![None; self.model.stages.len()];
+        let columns = Program::new(&self.model, &given, None).columns() as u64;
+        if self.may_walk() {
             // What each program takes longer, a walk may take as well.
             self.improve_after = IMPROVE_AFTER.min(IMPROVE_AFTER * 200 / columns.max(1)).max(50);
             self.walk(FIRST_WALK.max(columns / 40), None);
-        }
-        if self.outer.is_some() {
-            return self.answer();
+        } else if columns > SMALL_COLUMNS {
+            self.improve_after = IMPROVE_AFTER / 4;
+            self.probed.0 = PROBE_AFTER / 16;
         }
         self.open_root(0.0);
         while let Some(part) = self.open.pop() {
