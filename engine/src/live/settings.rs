@@ -11,7 +11,7 @@ use crate::placement::Mode;
 /// ```
 /// use jellybean_engine::live::Settings;
 /// let settings: Settings = toml::from_str("keep = 0.1\n[bands]\nrate = 0.3").unwrap();
-/// assert_eq!((settings.keep, settings.bands.rate, settings.cool_down_s), (0.1, 0.3, 60.0));
+/// assert_eq!((settings.keep, settings.bands.rate, settings.cool_down_s), (0.1, 0.3, 20.0));
 /// assert!(toml::from_str::<Settings>("keeep = 0.1").is_err());
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,18 +93,18 @@ impl Default for Settings {
             version: 1,
             mode: Mode::Shared,
             dry_run: false,
-            rates_s: 5.0,
+            rates_s: 10.0,
             services_s: 15.0,
             bands: Bands::default(),
             inner: 0.5,
             out_for_s: 10.0,
             overload: 0.1,
             overload_for_s: 3.0,
-            headroom: 0.05,
+            headroom: 0.0,
             keep: 0.05,
             usd_per_start: 0.002,
             hold_s: 600.0,
-            cool_down_s: 60.0,
+            cool_down_s: 20.0,
             back_off_s: 5.0,
             back_off_s_max: 300.0,
             avoid_s: 600.0,

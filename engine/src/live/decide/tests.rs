@@ -345,7 +345,7 @@ fn people_come_first() {
 fn a_dry_run_tells_and_does_nothing() {
     let answer = solve(&problem(), Default::default(), &Budget::unlimited()).expect("it is right");
     let setup = Setup { running: answer.decision, ..Setup::default() };
-    let settings = Settings { dry_run: true, ..Settings::default() };
+    let settings = Settings { dry_run: true, cool_down_s: 60.0, ..Settings::default() };
     let mut play = Play::of(problem(), settings, setup);
     play.play(200, |_| 60.0);
     assert!(play.plans.is_empty() && play.under_way.is_empty());
