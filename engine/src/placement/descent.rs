@@ -67,10 +67,7 @@ impl<'a> Descent<'a> {
             Some(variants) => variants,
             None => cheapest_variants(model)?,
         };
-        let mut descent = Self::empty(model, seed, &variants);
-        if let Some(worths) = worths {
-            descent.offers.add(model, worths);
-        }
+        let mut descent = Self::empty(model, seed, &variants, worths);
         let busy = descent.busy();
         for _ in 0..STARTS_MAX {
             let mut order = busy.clone();
@@ -100,13 +97,9 @@ impl<'a> Descent<'a> {
         worths: Option<Vec<f64>>,
     ) -> Option<Self> {
         let variants: Vec<usize> = posts.iter().map(|(variant, _)| *variant).collect();
-        let mut descent = Self::empty(model, seed, &variants);
-        if let Some(worths) = worths {
-            descent.offers.add(model, worths);
-        }
+        let mut descent = Self::empty(model, seed, &variants, worths);
         for (stage, (_, nodes)) in posts.into_iter().enumerate() {
             if model.stages[stage].rate_per_s > 0.0 {
-                nodes.iter().for_each(|(class, count)| descent.spare[*class] -= count);
                 descent.place(stage, nodes);
             }
         }
@@ -115,7 +108,11 @@ impl<'a> Descent<'a> {
         Some(descent)
     }
 
-    fn empty(model: &'a Model, seed: u64, variants: &[usize]) -> Self {
+    fn empty(model: &'a Model, seed: u64, variants: &[usize], worths: Option<Vec<f64>>) -> Self {
+        let mut offers = Offers::new(model);
+        if let Some(worths) = worths {
+            offers.add(model, worths);
+        }
         let fed = |u: usize, v: usize| model.edges.iter().any(|e| e.from == End::Stage(u) && e.to == v);
         let stages = 0..model.stages.len();
         let is_busy = |v: &usize| model.stages[*v].rate_per_s > 0.0;
@@ -132,7 +129,7 @@ impl<'a> Descent<'a> {
             best_usd_per_h: f64::INFINITY,
             steps: 0,
             neighbours: stages.clone().map(neighbours).collect(),
-            offers: Offers::new(model),
+            offers,
         }
     }
 
@@ -181,10 +178,8 @@ impl<'a> Descent<'a> {
             self.clear(stage);
         }
         for (stage, post) in self.best.clone().into_iter().enumerate() {
-            self.traffic.choose(self.model, stage, post.variant);
-            self.posts[stage].variant = post.variant;
+            self.choose(stage, post.variant);
             if self.model.stages[stage].rate_per_s > 0.0 {
-                post.nodes.iter().for_each(|(class, count)| self.spare[*class] -= count);
                 self.place(stage, post.nodes);
             }
         }
@@ -208,9 +203,7 @@ impl<'a> Descent<'a> {
             self.clear(*stage);
         }
         for (stage, post) in free.iter().zip(before) {
-            self.traffic.choose(self.model, *stage, post.variant);
-            self.posts[*stage].variant = post.variant;
-            post.nodes.iter().for_each(|(class, count)| self.spare[*class] -= count);
+            self.choose(*stage, post.variant);
             self.place(*stage, post.nodes);
         }
     }
@@ -244,7 +237,7 @@ impl<'a> Descent<'a> {
         let mut all: Vec<usize> = self.posts.iter().map(|post| post.variant).collect();
         for _ in 0..DRAWS_MAX {
             for stage in free {
-                let able = able_variants(self.model, *stage);
+                let able: Vec<usize> = self.model.stages[*stage].able_variants().collect();
                 all[*stage] = *self.random.pick(&able);
             }
             if is_allowed(&self.model.accuracy, &all) {
@@ -258,31 +251,31 @@ impl<'a> Descent<'a> {
     fn renew(&mut self, wanted: &[(usize, usize)]) -> Option<f64> {
         for (stage, variant) in wanted {
             self.clear(*stage);
-            self.traffic.choose(self.model, *stage, *variant);
-            self.posts[*stage].variant = *variant;
+            self.choose(*stage, *variant);
         }
         // Now and then prices that are a little wrong, or the first in turn would always get the same.
         let noise = if self.steps > 1 && self.random.percent(40) { 0.3 } else { 0.0 };
         let taste =
             if self.offers.tastes() > 1 && (self.steps <= 1 || self.random.percent(30)) { 1 } else { 0 };
-        self.traffic.solve()?;
-        for (at, (stage, variant)) in wanted.iter().enumerate() {
-            if at > 0 {
-                self.traffic.solve()?;
-            }
+        for (stage, variant) in wanted {
+            self.traffic.solve()?;
             let slopes = self.traffic.slopes(*stage);
             let mut items = self.offers.items(self.model, &self.spare, &slopes, (*stage, *variant), taste);
             if noise > 0.0 {
                 let mut factor = || 1.0 + noise * (self.random.below(1024) as f64 / 1024.0 - 0.5);
                 items.iter_mut().for_each(|item| item.usd_per_h *= factor());
             }
-            let nodes = cover(items, WAYS)?;
-            nodes.iter().for_each(|(class, count)| self.spare[*class] -= count);
-            self.place(*stage, nodes);
+            self.place(*stage, cover(items, WAYS)?);
         }
         self.total()
     }
 
+    fn choose(&mut self, stage: usize, variant: usize) {
+        self.traffic.choose(self.model, stage, variant);
+        self.posts[stage].variant = variant;
+    }
+
+    /// Takes a stage's nodes from it.
     fn clear(&mut self, stage: usize) {
         for (class, count) in std::mem::take(&mut self.posts[stage].nodes) {
             self.spare[class] += count;
@@ -291,11 +284,13 @@ impl<'a> Descent<'a> {
         self.traffic.offer(stage, None);
     }
 
+    /// Gives a stage nodes that are spare.
     fn place(&mut self, stage: usize, nodes: Vec<(usize, u32)>) {
         let variant = self.posts[stage].variant;
         let mut able = vec![0.0; self.model.tiers.len()];
         let mut usd_per_h = 0.0;
         for (class, count) in &nodes {
+            self.spare[*class] -= count;
             let entry = &self.model.classes[*class];
             let one = entry.usd_per_h + self.model.start_usd(stage, variant, *class);
             usd_per_h += f64::from(*count) * one;
@@ -351,12 +346,6 @@ pub(super) fn shuffle(of: &mut [usize], random: &mut Random) {
     }
 }
 
-/// The variants of a stage that can run somewhere.
-pub(super) fn able_variants(model: &Model, stage: usize) -> Vec<usize> {
-    let work = &model.stages[stage].work;
-    (0..work.len()).filter(|k| work[*k].iter().any(Option::is_some)).collect()
-}
-
 pub(super) fn is_allowed(allowed: &Allowed, variants: &[usize]) -> bool {
     match allowed {
         Allowed::All => true,
@@ -376,7 +365,7 @@ pub(super) fn cheapest_variants(model: &Model) -> Option<Vec<usize>> {
         nodes.filter_map(|(work, class)| Some((*work)? * class.usd_per_h)).fold(f64::INFINITY, f64::min)
     };
     let cheapest = |stage: usize| {
-        let able = able_variants(model, stage).into_iter();
+        let able = model.stages[stage].able_variants();
         able.min_by(|a, b| price(stage, *a).total_cmp(&price(stage, *b)))
     };
     let mut variants: Vec<usize> = (0..model.stages.len()).map(cheapest).collect::<Option<_>>()?;
@@ -386,7 +375,7 @@ pub(super) fn cheapest_variants(model: &Model) -> Option<Vec<usize>> {
             while !is_allowed(&model.accuracy, &variants) {
                 let mut next: Option<(f64, usize, usize)> = None;
                 for (stage, now) in variants.iter().enumerate() {
-                    for k in able_variants(model, stage) {
+                    for k in model.stages[stage].able_variants() {
                         let gained = losses[stage][*now] - losses[stage][k];
                         let usd = (price(stage, k) - price(stage, *now)) / gained;
                         if gained > 1e-12 && next.is_none_or(|(least, ..)| usd < least) {

@@ -76,6 +76,18 @@ pub(super) struct Stage {
     pub(super) stays_at_site: bool,
 }
 
+impl Stage {
+    /// Whether a variant can run somewhere.
+    pub(super) fn can(&self, variant: usize) -> bool {
+        self.work[variant].iter().any(Option::is_some)
+    }
+
+    /// The variants that can.
+    pub(super) fn able_variants(&self) -> impl Iterator<Item = usize> {
+        (0..self.work.len()).filter(|variant| self.can(*variant))
+    }
+}
+
 /// Where a stream comes from.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum End {
@@ -85,6 +97,7 @@ pub(super) enum End {
 }
 
 /// A stream into a stage.
+#[derive(Clone)]
 pub(super) struct Flow {
     /// Its place in the problem.
     pub(super) place: usize,
@@ -92,6 +105,13 @@ pub(super) struct Flow {
     pub(super) to: usize,
     /// Items of `to` per second times kilobytes, by the variant of `from`.
     pub(super) kb_per_s: Vec<f64>,
+}
+
+impl Flow {
+    /// What it carries if stages run these variants.
+    pub(super) fn kb_per_s(&self, variants: &[usize]) -> f64 {
+        self.kb_per_s[if let End::Stage(from) = self.from { variants[from] } else { 0 }]
+    }
 }
 
 /// Which combinations of variants meet the floor.

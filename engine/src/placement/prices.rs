@@ -163,8 +163,8 @@ impl<'a> Prices<'a> {
 
     /// Whether some variants that can run somewhere meet the floor beside those that are given.
     fn is_possible(&self, given: &Given) -> bool {
-        let able = |v: usize, k: usize| self.model.stages[v].work[k].iter().any(Option::is_some);
-        let may = |v: usize, k: usize| given[v].is_none_or(|variant| variant == k) && able(v, k);
+        let may =
+            |v: usize, k: usize| given[v].is_none_or(|variant| variant == k) && self.model.stages[v].can(k);
         let variants = |v: usize| (0..self.choices[v].len()).filter(move |k| may(v, *k));
         let all = (0..given.len()).all(|v| variants(v).next().is_some());
         all && match &self.model.accuracy {
@@ -213,8 +213,7 @@ impl<'a> Prices<'a> {
         for (column, usd) in self.usd_per_h.iter().enumerate() {
             self.tableau.set_usd(column, *usd);
         }
-        let solved = self.tableau.solve().is_some();
-        if !solved {
+        if self.tableau.solve().is_none() {
             return false;
         }
         for (known, columns) in self.chosen.iter_mut().zip(&self.choices) {
@@ -283,16 +282,12 @@ fn program(model: &Model) -> (Tableau, Shares, usize, Vec<Vec<usize>>) {
             variants.map(by_site).collect()
         })
         .collect();
-    let of_shares = count;
-    let mut column = || {
-        count += 1;
-        count - 1
-    };
+    let of_shares = shares.iter().flatten().flatten().flatten().count();
     let choices: Vec<Vec<usize>> =
         model.stages.iter().map(|stage| stage.work.iter().map(|_| column()).collect()).collect();
     for (v, by_variant) in choices.iter().enumerate() {
-        let able = |k: usize| (0..sites).any(|site| can(v, k, site));
-        let all = by_variant.iter().enumerate().filter(|(k, _)| able(*k)).map(|(_, c)| (*c, 1.0));
+        let all =
+            by_variant.iter().enumerate().filter(|(k, _)| model.stages[v].can(*k)).map(|(_, c)| (*c, 1.0));
         lines.push(exact(all.collect(), 1.0));
         for (k, choice) in by_variant.iter().enumerate().filter(|_| busy(v)) {
             let mut terms: Vec<(usize, f64)> =

@@ -122,9 +122,7 @@ impl Program {
                     model.mode == Mode::Shared && !model.classes[class].is_apart && stage.rate_per_s > 0.0;
                 if here { model.start_usd(v, k, class) * work.max(1.0) } else { 0.0 }
             };
-            let can = |k: usize| {
-                given.is_none_or(|variant| variant == k) && stage.work[k].iter().any(Option::is_some)
-            };
+            let can = |k: usize| given.is_none_or(|variant| variant == k) && stage.can(k);
             let choices: Vec<Option<Variable>> = (0..stage.work.len())
                 .map(|k| (given.is_none() && can(k)).then(|| self.problem.add_var(0.0, (0.0, 1.0))))
                 .collect();

@@ -3,7 +3,7 @@
 //! What a stage's share at a site costs depends on the shares of the others; so the shares of one stage after the
 //! other are made the best, until none gets better.
 
-use super::model::{End, GB_PER_H, MBIT_PER_S, Model};
+use super::model::{End, Flow, GB_PER_H, MBIT_PER_S, Model};
 
 /// What a share costs where it must not be: more than any plan.
 const BLOCKED_USD: f64 = 1e9;
@@ -11,16 +11,9 @@ const BLOCKED_USD: f64 = 1e9;
 /// How often all shares are gone through, at most.
 const ROUNDS_MAX: usize = 6;
 
-/// A stream into a stage, and its size by the variant of its sender.
-struct Stream {
-    from: End,
-    to: usize,
-    kb_per_s: Vec<f64>,
-}
-
 /// Shares by site, and what the traffic between them costs.
 pub(super) struct Proportional {
-    streams: Vec<Stream>,
+    streams: Vec<Flow>,
     /// By stage, from site and to site: dollars per gigabyte of its input.
     usd_per_gb: Vec<Vec<Vec<f64>>>,
     /// From site and to site: what a link carries at most.
@@ -34,11 +27,6 @@ pub(super) struct Proportional {
 impl Proportional {
     pub(super) fn new(model: &Model, variants: &[usize]) -> Self {
         let sites = model.tiers.len();
-        let stream = |flow: &super::model::Flow| Stream {
-            from: flow.from,
-            to: flow.to,
-            kb_per_s: flow.kb_per_s.clone(),
-        };
         let usd = |stage: usize, from: usize, to: usize| {
             model.way(stage, from, to).map_or(f64::INFINITY, |way| way.usd_per_gb)
         };
@@ -49,7 +37,7 @@ impl Proportional {
             (0..sites).map(|from| (0..sites).map(|to| usd(stage, from, to)).collect()).collect()
         };
         Self {
-            streams: model.edges.iter().map(stream).collect(),
+            streams: model.edges.clone(),
             usd_per_gb: (0..model.stages.len()).map(table).collect(),
             mbit_per_s: (0..sites).map(|from| (0..sites).map(|to| most(from, to)).collect()).collect(),
             variants: variants.to_vec(),
@@ -84,7 +72,12 @@ impl Proportional {
                 break;
             }
         }
-        let usd = (0..self.streams.len()).map(|number| self.stream_usd(number)).sum::<f64>();
+        let of_stream = |stream: &Flow| -> f64 {
+            let usd =
+                |(from, to, share): (usize, usize, f64)| priced(self.stream_usd(stream, from, to) * share);
+            self.pairs(stream).into_iter().map(usd).sum()
+        };
+        let usd = self.streams.iter().map(of_stream).sum::<f64>();
         (usd < BLOCKED_USD * 1e-6 && self.fits()).then_some(usd)
     }
 
@@ -109,22 +102,19 @@ impl Proportional {
         let sites = self.shares[stage].len();
         let mut slopes = vec![0.0; sites];
         for stream in &self.streams {
-            let usd = |stage: usize, from: usize, to: usize| {
-                let usd = stream.kb_per_s(&self.variants) * GB_PER_H * self.usd_per_gb[stage][from][to];
-                if usd.is_finite() { usd } else { BLOCKED_USD }
-            };
-            for (site, slope) in slopes.iter_mut().enumerate() {
-                for (other, made) in self.made(stream).iter().enumerate().filter(|(_, share)| **share > 1e-12)
-                {
-                    if stream.to == stage {
-                        *slope += made * usd(stage, other, site);
+            let usd = |from: usize, to: usize| priced(self.stream_usd(stream, from, to));
+            if stream.to == stage {
+                let made = self.made(stream);
+                for (site, slope) in slopes.iter_mut().enumerate() {
+                    for (other, made) in made.iter().enumerate().filter(|(_, made)| **made > 1e-12) {
+                        *slope += made * usd(other, site);
                     }
                 }
-                if stream.from == End::Stage(stage) && self.able[stream.to].is_some() {
-                    for (other, taken) in self.shares[stream.to].iter().enumerate() {
-                        if *taken > 1e-12 {
-                            *slope += taken * usd(stream.to, site, other);
-                        }
+            }
+            if stream.from == End::Stage(stage) {
+                for (site, slope) in slopes.iter_mut().enumerate() {
+                    for (other, taken) in self.taken(stream).iter().enumerate().filter(|(_, t)| **t > 1e-12) {
+                        *slope += taken * usd(site, other);
                     }
                 }
             }
@@ -133,7 +123,7 @@ impl Proportional {
     }
 
     /// By site: what of a stream is sent from there; nothing while its sender is free.
-    fn made(&self, stream: &Stream) -> Vec<f64> {
+    fn made(&self, stream: &Flow) -> Vec<f64> {
         match stream.from {
             End::Source(site) => (0..self.mbit_per_s.len()).map(|s| f64::from(u8::from(s == site))).collect(),
             End::Stage(u) if self.able[u].is_some() => self.shares[u].clone(),
@@ -141,9 +131,13 @@ impl Proportional {
         }
     }
 
-    fn pairs(&self, stream: &Stream) -> Vec<(usize, usize, f64)> {
-        let made = self.made(stream);
-        let taken: &[f64] = if self.able[stream.to].is_some() { &self.shares[stream.to] } else { &[] };
+    /// By site: what of a stream is used there; nothing while its receiver is free.
+    fn taken(&self, stream: &Flow) -> &[f64] {
+        if self.able[stream.to].is_some() { &self.shares[stream.to] } else { &[] }
+    }
+
+    fn pairs(&self, stream: &Flow) -> Vec<(usize, usize, f64)> {
+        let (made, taken) = (self.made(stream), self.taken(stream));
         let pairs = made
             .iter()
             .enumerate()
@@ -151,14 +145,9 @@ impl Proportional {
         pairs.filter(|(_, _, share)| *share > 1e-12).collect()
     }
 
-    fn stream_usd(&self, number: usize) -> f64 {
-        let stream = &self.streams[number];
-        let usd = |(from, to, share): &(usize, usize, f64)| {
-            let usd_per_gb = self.usd_per_gb[stream.to][*from][*to];
-            let usd = stream.kb_per_s(&self.variants) * GB_PER_H * usd_per_gb * share;
-            if usd.is_finite() { usd } else { BLOCKED_USD }
-        };
-        self.pairs(stream).iter().map(usd).sum()
+    /// Dollars per hour of all of a stream from one site to another; nothing finite where it must not go.
+    fn stream_usd(&self, stream: &Flow, from: usize, to: usize) -> f64 {
+        stream.kb_per_s(&self.variants) * GB_PER_H * self.usd_per_gb[stream.to][from][to]
     }
 
     /// Whether all links can carry what they are given.
@@ -183,8 +172,7 @@ impl Proportional {
     }
 }
 
-impl Stream {
-    fn kb_per_s(&self, variants: &[usize]) -> f64 {
-        self.kb_per_s[if let End::Stage(from) = self.from { variants[from] } else { 0 }]
-    }
+/// What must not be has a price that shows.
+fn priced(usd: f64) -> f64 {
+    if usd.is_finite() { usd } else { BLOCKED_USD }
 }

@@ -205,7 +205,7 @@ impl<'a> Search<'a> {
     /// Begins the search. No plan costs less than `parent`.
     fn open_root(&mut self, parent: f64) {
         let only = |stage: &Stage| {
-            let mut can = (0..stage.work.len()).filter(|k| stage.work[*k].iter().any(Option::is_some));
+            let mut can = stage.able_variants();
             can.next().filter(|_| can.next().is_none())
         };
         let given: Given = self.model.stages.iter().map(only).collect();
@@ -400,7 +400,7 @@ impl<'a> Search<'a> {
             if !given && !matches!(next, Some(Undecided::Choice(_))) {
                 // Every variant is chosen: go on in the smaller program of that choice.
                 given = true;
-                program = Rc::new(Program::new(&self.model, &variants(&program, &solution), None));
+                program = Rc::new(Program::new(&self.model, &reading::choice(&program, &solution), None));
                 let Relaxed::Solved(smaller) = program.solve() else { return };
                 solution = smaller;
                 continue;
@@ -443,9 +443,4 @@ impl<'a> Search<'a> {
         }
         cost
     }
-}
-
-/// The variant of each stage in a solution that has chosen all.
-fn variants(program: &Program, solution: &Solution) -> Given {
-    reading::choice(program, solution)
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::cover::{Item, cover};
 use super::decision::Decision;
-use super::descent::{able_variants, cheapest_variants, is_allowed, shuffle};
+use super::descent::{cheapest_variants, is_allowed, shuffle};
 use super::model::Model;
 use super::offers::Offers;
 use super::problem::Problem;
@@ -116,7 +116,8 @@ impl<'a> Sharing<'a> {
             4 | 5 => {
                 for _ in 0..1 + random.below(2) {
                     let stage = *random.pick(&next.order);
-                    next.variants[stage] = *random.pick(&able_variants(self.model, stage));
+                    let able: Vec<usize> = self.model.stages[stage].able_variants().collect();
+                    next.variants[stage] = *random.pick(&able);
                 }
                 if !is_allowed(&self.model.accuracy, &next.variants) {
                     next.variants.clone_from(&self.now.variants);
@@ -194,12 +195,11 @@ impl<'a> Sharing<'a> {
             items.push(Item { class: places.len(), ..item });
             places.push((item.class, first));
         }
-        let price = |item: &Item| item.usd_per_h / item.able + item.share_usd_per_h;
         let taken: Vec<(usize, u32)> = if is_whole {
             cover(items.clone(), WAYS)?
         } else {
             let mut all: Vec<(usize, u32)> = items.iter().map(|item| (item.class, item.most)).collect();
-            all.sort_by(|a, b| price(&items[a.0]).total_cmp(&price(&items[b.0])).then(a.0.cmp(&b.0)));
+            all.sort_by(|a, b| items[a.0].price().total_cmp(&items[b.0].price()).then(a.0.cmp(&b.0)));
             all
         };
         let mut left = 1.0;

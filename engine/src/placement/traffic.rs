@@ -153,7 +153,7 @@ impl Routed {
         for crossing in &self.crossings {
             let flow = &model.edges[crossing.edge];
             if flow.from == end {
-                let usd = kb_per_s(model, &self.variants, crossing.edge) * GB_PER_H * crossing.usd_per_gb;
+                let usd = flow.kb_per_s(&self.variants) * GB_PER_H * crossing.usd_per_gb;
                 self.tableau.set_usd(crossing.column, usd);
             }
         }
@@ -223,7 +223,7 @@ impl Routed {
             let Some(most) = model.links[from][to].and_then(|way| way.mbit_per_s) else { continue };
             let used = self.crossings.iter().filter(|crossing| (crossing.from, crossing.to) == (from, to));
             let load = |crossing: &Crossing| {
-                let mbit = kb_per_s(model, &self.variants, crossing.edge) * MBIT_PER_S;
+                let mbit = model.edges[crossing.edge].kb_per_s(&self.variants) * MBIT_PER_S;
                 (crossing.column, mbit / most.max(1e-6))
             };
             lines.push(Line { terms: used.map(load).collect(), bound: 1.0, is_exact: false });
@@ -275,13 +275,6 @@ impl Routed {
         flows.retain(|(_, _, _, share)| *share > 1e-9);
         flows
     }
-}
-
-/// Kilobytes per second of a stream.
-pub(super) fn kb_per_s(model: &Model, variants: &[usize], edge: usize) -> f64 {
-    let flow = &model.edges[edge];
-    let variant = if let End::Stage(from) = flow.from { variants[from] } else { 0 };
-    flow.kb_per_s[variant]
 }
 
 /// The traffic of a plan by name.
