@@ -213,6 +213,17 @@ fn error_shares_that_cannot_be() {
         ),
         (of("model", nowhere), &["\"model\" is on no node", "`shares`"]),
         (of("model", elsewhere), &["\"model\" is on node \"hub\"", "no share there"]),
+        (
+            of("model", shares(&[1, 1]).slots_on("cloud", 2)),
+            &["\"model\"", "slots on node \"cloud\"", "a share"],
+        ),
+        (of("model", shares(&[1, 1]).slots_on("hub", 0)), &["\"model\" has 0 slots", "1 to 1024"]),
+        (of("model", Assignment::on("hub").admitting(5.0)), &["\"model\" is no source", "rate_max_per_s"]),
+        (
+            of("samples", Assignment::on("edge").admitting(f64::NAN)),
+            &["\"samples\"", "rate_max_per_s is NaN"],
+        ),
+        (of("samples", Assignment::on("edge").admitting(-1.0)), &["\"samples\"", "rate_max_per_s is -1"]),
         (of("samples", shares(&[1, 1])), &["\"samples\" cannot be split", "source", "node = \"edge\""]),
         (of("count", shares(&[1, 1])), &["\"count\" cannot be split", "relation"]),
         (of("sums", shares(&[1, 1])), &["\"sums\" cannot be split", "sink"]),

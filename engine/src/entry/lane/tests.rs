@@ -2,6 +2,7 @@ use super::*;
 use std::sync::atomic::AtomicBool;
 
 use crate::clock::Clock;
+use crate::entry::limit::Limit;
 use crate::error::{Error, ErrorKind};
 use crate::ledger::SourceAccount;
 
@@ -42,6 +43,25 @@ fn a_live_lane_closes_its_time_from_the_start_whatever_its_policy() {
         assert_eq!(low_after(&lane, &clock, 100), 500, "never past the oldest record that it holds");
         assert_eq!(take(&lane), 500);
         assert_eq!(low_after(&lane, &clock, 0), 600);
+    }
+}
+
+#[test]
+fn a_camera_is_held_to_what_is_let_in_and_a_lossless_lane_is_not() {
+    for (policy, shed) in [(Policy::Latest, 49), (Policy::Block, 0)] {
+        let (lane, clock) = lane(LaneSpec { policy, ..LaneSpec::live("yard") });
+        *lock(&lane.doors.limit) = Some(Limit::new(10.0, 1, clock.now_us()));
+        let mut taken = 0;
+        // Twenty a second for five seconds.
+        for _ in 0..100 {
+            clock.advance(Duration::from_millis(50));
+            offer(&lane, Stamp::Live);
+            taken += u64::from(lane.take(|_| Some(())).is_some());
+        }
+        let account = lane.ledger.accounts().sources["yard"].clone();
+        assert_eq!(account.admitted, 100, "{policy:?}: what is dropped came in too");
+        assert_eq!(account.dropped.get("shed").copied().unwrap_or_default(), shed, "{policy:?}");
+        assert_eq!(taken, 100 - shed, "{policy:?}");
     }
 }
 
