@@ -28,6 +28,9 @@ pub(crate) const REPLIES: &str = "replies";
 /// How long a controller may take to show up.
 const MEET_MAX: Duration = Duration::from_secs(10);
 
+/// How long it may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(20);
+
 /// What a client asks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Ask {
@@ -159,7 +162,7 @@ impl Client {
     /// # Errors
     /// If there is no answer.
     pub fn status(&mut self) -> Result<Status> {
-        match self.ask(&Ask::Status, Duration::from_secs(20))? {
+        match self.ask(&Ask::Status, ANSWER_MAX)? {
             Reply::Status(status) => Ok(*status),
             _ => Err(confused()),
         }
@@ -170,7 +173,7 @@ impl Client {
     /// # Errors
     /// If there is no answer.
     pub fn telemetry(&mut self) -> Result<Overview> {
-        match self.ask(&Ask::Telemetry, Duration::from_secs(20))? {
+        match self.ask(&Ask::Telemetry, ANSWER_MAX)? {
             Reply::Telemetry(overview) => Ok(*overview),
             _ => Err(confused()),
         }
@@ -192,7 +195,7 @@ impl Client {
     /// # Errors
     /// If there is no answer.
     pub fn history(&mut self) -> Result<Vec<ChangeReport>> {
-        match self.ask(&Ask::History, Duration::from_secs(20))? {
+        match self.ask(&Ask::History, ANSWER_MAX)? {
             Reply::History(changes) => Ok(changes),
             _ => Err(confused()),
         }
@@ -203,7 +206,7 @@ impl Client {
     /// # Errors
     /// If there is no answer.
     pub fn decisions(&mut self) -> Result<Option<Vec<Piloted>>> {
-        match self.ask(&Ask::Decisions, Duration::from_secs(20))? {
+        match self.ask(&Ask::Decisions, ANSWER_MAX)? {
             Reply::Decisions(decisions) => Ok(decisions),
             _ => Err(confused()),
         }
@@ -214,7 +217,7 @@ impl Client {
     /// # Errors
     /// `Unavailable` if the run is not piloted, or if there is no answer.
     pub fn order(&mut self, order: Order) -> Result<()> {
-        match self.ask(&Ask::Order(order), Duration::from_secs(20))? {
+        match self.ask(&Ask::Order(order), ANSWER_MAX)? {
             Reply::Ordered(outcome) => outcome,
             _ => Err(confused()),
         }
@@ -225,7 +228,7 @@ impl Client {
     /// # Errors
     /// If there is no answer.
     pub fn stop(&mut self) -> Result<()> {
-        match self.ask(&Ask::Stop, Duration::from_secs(20))? {
+        match self.ask(&Ask::Stop, ANSWER_MAX)? {
             Reply::Stopping => Ok(()),
             _ => Err(confused()),
         }

@@ -109,8 +109,6 @@ pub(crate) struct Controller {
     /// Who wants the run to be piloted, until it is.
     embarking: Option<Follow>,
     pilot: Option<Pilot>,
-    /// What the nodes have measured.
-    board: Board,
 }
 
 enum Phase {
@@ -171,7 +169,6 @@ impl Controller {
             fault: None,
             embarking: None,
             pilot: None,
-            board: setting.board.clone(),
             setting,
         }
     }
@@ -260,7 +257,7 @@ impl Controller {
     /// A node is gone. What it did not run is not missed; else the run cannot go on.
     fn lost(&mut self, member: &Member) {
         self.peers.remove(&member.name);
-        self.board.remove(&member.name);
+        self.setting.board.remove(&member.name);
         for collection in self.collections.values_mut() {
             collection.missing.remove(&member.name);
         }
@@ -325,7 +322,7 @@ impl Controller {
             word if matches!(self.phase, Phase::Gathering { .. }) && word.is_of_the_run() => {
                 self.held.push(FromNode { node, word });
             }
-            Word::Telemetry(readings) => self.board.put(&node, *readings),
+            Word::Telemetry(readings) => self.setting.board.put(&node, *readings),
             Word::Passed(passed) => self.relay(&node, &ToNode::Passed(passed)),
             Word::Degraded(frames) => self.relay(&node, &ToNode::Degraded(frames)),
             Word::Books { request, books } => self.booked(&node, request, *books),

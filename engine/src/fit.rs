@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::checks;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Assignment, Plan};
 use crate::stage::Kind;
@@ -14,7 +15,6 @@ const SLOTS_MAX: usize = 1024;
 const BATCH_MAX: usize = 4096;
 const WEIGHT_MAX: u32 = 1_000;
 const SHARES_MAX: usize = 64;
-const RATE_MAX: f64 = 1e9;
 
 impl Plan {
     /// Checks the plan against a graph and the nodes there are.
@@ -130,14 +130,12 @@ fn keeps_at_home(from: (&Stage, &Assignment), to: (&Stage, &Assignment)) -> bool
 /// Checks that it is a source that is held, and to what.
 fn check_rate(stage: &Stage, assignment: &Assignment) -> Result<()> {
     let Some(rate) = assignment.rate_max_per_s else { return Ok(()) };
-    let message = match stage.kind {
-        Kind::Source if (0.0..=RATE_MAX).contains(&rate) => return Ok(()),
-        Kind::Source => format!("lets in {rate} frames per second"),
-        _ => "is no source, and has a rate_max_per_s".to_owned(),
-    };
-    let message = format!("plan: stage \"{}\" {message}", stage.name);
-    let way_out = format!("give a source a number from 0 to {RATE_MAX:e}, or leave it out");
-    Err(Error::new(ErrorKind::Invalid, message).way_out(way_out))
+    let what = format!("plan: stage \"{}\"", stage.name);
+    if stage.kind != Kind::Source {
+        let message = format!("{what} is no source, and has a rate_max_per_s");
+        return Err(Error::new(ErrorKind::Invalid, message).way_out("leave it out"));
+    }
+    checks::number(&what, "rate_max_per_s", rate)
 }
 
 /// Checks that a stage can be split, and by these weights.

@@ -27,6 +27,7 @@ pub use observe::{LinkObserved, Observed, Observer, RATE_MAX, Reading, Smoothing
 pub use question::{Question, Solution, Solve, answer};
 pub use record::{Cause, Host, Record, Trigger, Verdict};
 pub use routes::{Parts, Routes, demands};
+pub(crate) use settings::us;
 pub use settings::{Bands, Settings};
 
 pub use crate::telemetry;

@@ -11,6 +11,7 @@ pub(crate) mod solver;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -61,7 +62,7 @@ pub enum Order {
 
 /// See the module's page.
 pub(crate) struct Pilot {
-    wanted: Wanted,
+    wanted: Arc<Wanted>,
     decider: Decider,
     observer: Observer,
     missing: Missing,
@@ -93,7 +94,7 @@ impl Pilot {
             decider: Decider::new(wanted.problem.clone(), setup, settings.clone())?,
             observer: Observer::new(settings.smoothing(), sites),
             missing: Missing::new(wanted.problem.objectives.p95_ms_max, &settings),
-            wanted,
+            wanted: Arc::new(wanted),
             solver,
             settings,
             look_us: 0,

@@ -41,63 +41,22 @@ const BOOKS_MAX: Duration = Duration::from_secs(15);
 
 /// A topology, running.
 pub struct Run {
-    handle: Handle,
+    graph: Arc<Graph>,
+    nodes: BTreeSet<String>,
+    /// The plan it began with, if that is known: sources stay where that put them.
+    first: Option<Plan>,
+    clock: Clock,
     started_us: u64,
+    requests: Sender<Request>,
+    sleeper: Sleeper,
+    wishes: AtomicU64,
+    board: Board,
     ended: Receiver<Ending>,
     ending: Mutex<Option<Ending>>,
     controller: Mutex<Option<JoinHandle<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     quits: Arc<AtomicBool>,
     _watching: Box<dyn Listening>,
-}
-
-/// A run, for other threads: to see how it goes, and to change its plan. It may have ended.
-#[derive(Clone)]
-pub struct Handle {
-    graph: Arc<Graph>,
-    nodes: BTreeSet<String>,
-    /// The plan it began with, if that is known: sources stay where that put them.
-    first: Option<Plan>,
-    clock: Clock,
-    requests: Sender<Request>,
-    sleeper: Sleeper,
-    wishes: Arc<AtomicU64>,
-    board: Board,
-}
-
-impl Handle {
-    /// As [`Run::apply`].
-    ///
-    /// # Errors
-    /// As [`Run::apply`].
-    pub fn apply(&self, plan: Plan) -> Result<Cut> {
-        plan.check(&self.graph, &self.nodes)?;
-        if let Some(first) = &self.first {
-            plan.check_sources(&self.graph, first)?;
-        }
-        let id = self.wishes.fetch_add(1, Ordering::Relaxed);
-        let (answer, answered) = bounded(1);
-        self.ask(Request::Apply(Wish { id, plan: Arc::new(plan) }, answer));
-        answered.recv().unwrap_or_else(|_| Err(has_ended()))
-    }
-
-    /// What its nodes have measured.
-    #[must_use]
-    pub fn board(&self) -> Board {
-        self.board.clone()
-    }
-
-    /// The time by its clock, in microseconds.
-    #[must_use]
-    pub fn now_us(&self) -> u64 {
-        self.clock.now_us()
-    }
-
-    fn ask(&self, request: Request) {
-        // After the end nobody answers, and the waiting side sees its answer's channel closed.
-        _ = self.requests.send(request);
-        self.sleeper.wake();
-    }
 }
 
 /// What a run did.
@@ -270,12 +229,16 @@ impl Run {
             here.is_here();
             run_controller(Controller::new(setting), &end);
         })?;
-        let started_us = clock.now_us();
-        let wishes = Arc::new(AtomicU64::new(1));
-        let handle = Handle { graph, nodes, first, clock, requests, sleeper, wishes, board };
         let run = Self {
-            handle,
-            started_us,
+            graph,
+            nodes,
+            first,
+            started_us: clock.now_us(),
+            clock,
+            requests,
+            sleeper,
+            wishes: AtomicU64::new(1),
+            board,
             ended,
             ending: Mutex::default(),
             controller: Mutex::new(Some(controller)),
@@ -283,7 +246,7 @@ impl Run {
             quits: threads.quits,
             _watching: watching,
         };
-        if run.handle.first.is_some() {
+        if run.first.is_some() {
             answered.recv().unwrap_or_else(|_| Err(has_ended()))?;
         }
         Ok(run)
@@ -295,7 +258,14 @@ impl Run {
     /// # Errors
     /// What is wrong with the plan, or what could not be opened: then the old plan goes on untouched.
     pub fn apply(&self, plan: Plan) -> Result<Cut> {
-        self.handle.apply(plan)
+        plan.check(&self.graph, &self.nodes)?;
+        if let Some(first) = &self.first {
+            plan.check_sources(&self.graph, first)?;
+        }
+        let id = self.wishes.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = bounded(1);
+        self.ask(Request::Apply(Wish { id, plan: Arc::new(plan) }, answer));
+        answered.recv().unwrap_or_else(|_| Err(has_ended()))
     }
 
     /// Keeps the plan in step with what is measured from now on, until the run ends. What is applied by hand stays
@@ -306,25 +276,19 @@ impl Run {
     /// or has ended.
     pub fn follow(&self, course: Course) -> Result<()> {
         let (to, answered) = bounded(1);
-        let solver = Thinker::start(self.handle.clock.clone(), self.handle.sleeper.waking())?;
-        self.handle.ask(Request::Follow(Box::new(Follow { course, solver: Box::new(solver), to })));
+        let solver = Thinker::start(self.clock.clone(), self.sleeper.waking())?;
+        self.ask(Request::Follow(Box::new(Follow { course, solver: Box::new(solver), to })));
         answered.recv().unwrap_or_else(|_| Err(has_ended()))
-    }
-
-    /// What another thread may have of the run while it goes on.
-    #[must_use]
-    pub fn handle(&self) -> Handle {
-        self.handle.clone()
     }
 
     /// Ends the run: what has entered is finished and flushed, what has not is counted as `stopped`.
     pub fn stop(&self) {
-        self.handle.ask(Request::Stop);
+        self.ask(Request::Stop);
     }
 
     /// Leaves the nodes to whoever leads them next.
     pub fn leave(self) {
-        self.handle.ask(Request::Leave);
+        self.ask(Request::Leave);
         while !self.wait(PARK_MAX) {}
     }
 
@@ -337,12 +301,12 @@ impl Run {
     /// What the nodes have measured: each tells it every second.
     #[must_use]
     pub fn board(&self) -> Board {
-        self.handle.board()
+        self.board.clone()
     }
 
     fn books(&self) -> Books {
         let (send, books) = bounded(1);
-        self.handle.ask(Request::Books(send));
+        self.ask(Request::Books(send));
         let asked = books.recv_timeout(BOOKS_MAX).ok();
         let ended = || {
             _ = self.wait(Duration::ZERO);
@@ -358,7 +322,7 @@ impl Run {
     /// Seconds since the run began.
     #[must_use]
     pub fn seconds(&self) -> f64 {
-        (self.handle.now_us() - self.started_us) as f64 / 1e6
+        (self.clock.now_us() - self.started_us) as f64 / 1e6
     }
 
     /// Waits for the end of every source, or of the stop, for so long; returns whether it has come.
@@ -391,7 +355,7 @@ impl Run {
         ledger.faults.extend(fault.map(|fault| fault.to_string()));
         let total = ledger.total();
         Report {
-            topology: self.handle.graph.name().to_owned(),
+            topology: self.graph.name().to_owned(),
             frames: total.admitted,
             seconds,
             fps: total.completed as f64 / seconds.max(1e-9),
@@ -403,6 +367,12 @@ impl Run {
             decisions,
             output_digest: format!("{:016x}", books.digest),
         }
+    }
+
+    fn ask(&self, request: Request) {
+        // After the end nobody answers, and the waiting side sees its answer's channel closed.
+        _ = self.requests.send(request);
+        self.sleeper.wake();
     }
 
     fn close(&self) {

@@ -113,7 +113,7 @@ impl Controller {
             plan: generation.and_then(|id| self.plans.get(&id)).map(|plan| (**plan).clone()),
             moving: self.state.moving(),
             nodes: self.setting.nodes.iter().map(|node| (node.clone(), self.reaches(node))).collect(),
-            readings: self.board.read(),
+            readings: self.setting.board.read(),
         }
     }
 

@@ -39,7 +39,7 @@ impl Controller {
         }
         let now_us = self.now_us();
         self.embark();
-        let wish = self.pilot.as_mut().and_then(|pilot| pilot.turn(now_us, &self.board));
+        let wish = self.pilot.as_mut().and_then(|pilot| pilot.turn(now_us, &self.setting.board));
         let Some((id, plan)) = wish else { return };
         match self.may_run(&plan) {
             Ok(()) => self.wish(Wish { id: PILOTS_WISHES + id, plan: Arc::new(plan) }, Waiter::Pilot(id)),

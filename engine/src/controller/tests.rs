@@ -174,7 +174,7 @@ fn what_an_earlier_controller_still_orders_is_refused_once_the_next_has_asked() 
 fn what_a_node_measures_comes_every_second_and_at_last_agrees_with_the_books() {
     let mut world = World::new(1 << 40);
     let (mut led, _) = world.lead(Some(Plan::single("a")));
-    let board = led.controller.board.clone();
+    let board = led.controller.setting.board.clone();
     let mut times_us = BTreeSet::new();
     for _ in 0..50 {
         // Whoever asks for the books meanwhile gets them, and changes nothing of that.

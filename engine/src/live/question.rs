@@ -130,11 +130,9 @@ fn serve(question: &Question, infeasible: Answer, solve: &mut Solve<'_>) -> Resu
             }
         }
         let (problem, answer) = best;
-        let offered =
-            |name: &String| question.problem.rates.sources.iter().find(|source| source.name == *name);
-        let cut = problem.rates.sources.into_iter().map(|s| (s.name, s.rate_per_s));
-        let cut = cut.filter(|(name, rate)| offered(name).is_some_and(|source| *rate < source.rate_per_s));
-        let admitted = cut.collect();
+        let pairs = problem.rates.sources.into_iter().zip(&question.problem.rates.sources);
+        let cut = pairs.filter(|(served, offered)| served.rate_per_s < offered.rate_per_s);
+        let admitted = cut.map(|(served, _)| (served.name, served.rate_per_s)).collect();
         return Ok(Solution { answer, preempted: false, admitted });
     }
     Ok(Solution { answer: infeasible, ..Solution::default() })

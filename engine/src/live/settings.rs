@@ -178,6 +178,6 @@ impl Settings {
 }
 
 /// Seconds as microseconds.
-pub(super) fn us(seconds: f64) -> u64 {
+pub(crate) fn us(seconds: f64) -> u64 {
     (seconds * 1e6) as u64
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::live::{Event, Reading, Settings};
+use crate::live::{Event, Reading, Settings, us};
 
 /// Watches the p95 of every source.
 pub(super) struct Missing {
@@ -16,7 +16,6 @@ pub(super) struct Missing {
 
 impl Missing {
     pub(super) fn new(p95_ms_max: Option<f64>, settings: &Settings) -> Self {
-        let us = |seconds: f64| (seconds * 1e6) as u64;
         Self {
             p95_ms_max,
             for_us: us(settings.out_for_s),

@@ -19,7 +19,7 @@ const SOLVE_MAX: Duration = Duration::from_secs(1);
 /// A question, and what it is about.
 pub(crate) struct Asked {
     pub(crate) question: Box<Question>,
-    pub(crate) wanted: Wanted,
+    pub(crate) wanted: Arc<Wanted>,
     pub(crate) mode: Mode,
 }
 

@@ -96,7 +96,15 @@ impl Wanted {
 impl Wanted {
     /// The same of another problem, with other rates or services.
     pub(crate) fn of(&self, problem: Problem) -> Self {
-        Self { problem, ..self.clone() }
+        let Self { wholes, priorities, kinds, tiers, batches, .. } = self;
+        Self {
+            problem,
+            wholes: wholes.clone(),
+            priorities: priorities.clone(),
+            kinds: kinds.clone(),
+            tiers: tiers.clone(),
+            batches: batches.clone(),
+        }
     }
 
     /// The stages that have state to be moved.

@@ -8,7 +8,7 @@ use super::draw::{Drawn, MISSING};
 use super::script::Drama;
 use super::world::name;
 use crate::infrastructure::{Infrastructure, LinkEntry, NodeEntry, Tier};
-use crate::live::{Settings, Verdict};
+use crate::live::{Settings, Verdict, us};
 use crate::pilot::{Course, Piloted};
 use crate::placement::problem::Objectives;
 use crate::planning::rates::SourceRate;
@@ -168,7 +168,7 @@ pub(super) fn flapping(decided: &[Piloted]) -> Result<(), String> {
     for record in decided.iter().map(|p| &p.record).filter(|record| record.verdict == Verdict::Changed) {
         for stage in &record.moved {
             let before_us = moved.insert(stage, record.ended_us.unwrap_or(record.at_us));
-            let is_hot = before_us.is_some_and(|at_us| record.at_us < at_us + (COOL_DOWN_S * 1e6) as u64);
+            let is_hot = before_us.is_some_and(|at_us| record.at_us < at_us + us(COOL_DOWN_S));
             if is_hot && !record.trigger.cause.is_urgent() {
                 return Err(format!("stage \"{stage}\" moved twice within its cool-down: {record:?}"));
             }

@@ -172,14 +172,17 @@ impl How {
                 moved_to(plan, infrastructure.names().first().context("the infrastructure has no node")?)
             }
         };
-        if self.nodes == Nodes::Threads {
-            let run = Run::start_imitating(graph, plan, &infrastructure, clock)?;
-            course.map_or(Ok(()), |course| run.follow(course))?;
-            return self.watch(run, made, &stop);
-        }
-        let processes = Processes::start(file, &infrastructure)?;
-        let network = lead(&infrastructure)?;
-        let run = Run::deploy(network, graph, description, plan, &infrastructure.names(), clock)?;
+        let processes = match self.nodes {
+            Nodes::Threads => None,
+            Nodes::Processes => Some(Processes::start(file, &infrastructure)?),
+        };
+        let run = match self.nodes {
+            Nodes::Threads => Run::start_imitating(graph, plan, &infrastructure, clock)?,
+            Nodes::Processes => {
+                let (network, nodes) = (lead(&infrastructure)?, infrastructure.names());
+                Run::deploy(network, graph, description, plan, &nodes, clock)?
+            }
+        };
         course.map_or(Ok(()), |course| run.follow(course))?;
         let outcome = self.watch(run, made, &stop);
         drop(processes);
